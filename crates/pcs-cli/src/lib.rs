@@ -1,0 +1,1 @@
+//! The pcs command: the composition root of the Proxy Chain Server.

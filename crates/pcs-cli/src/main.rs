@@ -1,0 +1,3 @@
+//! The `pcs` command.
+
+fn main() {}

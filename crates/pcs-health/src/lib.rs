@@ -1,0 +1,1 @@
+//! Breaker, health flips, moving averages, active checks.

@@ -1,0 +1,1 @@
+//! Members, snapshots, selection, retry, sticky sessions, routes.

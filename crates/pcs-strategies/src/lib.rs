@@ -1,0 +1,1 @@
+//! Pure selection strategies: one file each, no clock, no IO.

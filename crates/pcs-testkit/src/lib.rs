@@ -1,0 +1,1 @@
+//! Proxies that misbehave on purpose, recording origins, runners for real peers. For tests.

@@ -1,0 +1,16 @@
+//! Tunnels through chains of HTTP, HTTPS and SOCKS proxies, as an embeddable library.
+//!
+//! What for: a byte stream to a target through any mix of hops, with every failure telling its kind, its hop and
+//! whose fault it is; and a relay that moves bytes between two streams.
+//!
+//! What not: choosing a proxy, health, retries. Those are decorators of [`Connect`] in other crates.
+
+mod connect;
+mod error;
+mod stream;
+
+pub use connect::{
+    Attempt, BoxFuture, Connect, ConnectRequest, Connected, Form, HopTiming, Outcome, Purpose, Unobserved, Verdict, Via,
+};
+pub use error::DialError;
+pub use stream::{ByteStream, ChainStream, Io};
