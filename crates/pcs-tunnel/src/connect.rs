@@ -1,8 +1,10 @@
 //! The seam between whoever needs a byte stream and whoever can make one.
 
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pcs_models::{Blame, FailureKind, HopName, PoolName, ProxyId, Secret, SessionId, Target};
@@ -59,6 +61,9 @@ pub struct ConnectRequest {
     pub replayable: bool,
     /// The attempts made so far, the oldest first.
     pub attempts: Vec<Attempt>,
+    /// What the implementation remembers of this request from one call to the next. Callers start with `None`
+    /// and leave it alone.
+    pub memory: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl ConnectRequest {
@@ -73,6 +78,7 @@ impl ConnectRequest {
             deadline,
             replayable: true,
             attempts: Vec::new(),
+            memory: None,
         }
     }
 }
@@ -185,8 +191,9 @@ pub trait Outcome: Send {
     /// sent again.
     fn response(&mut self, status: u16, replayable: bool) -> Verdict;
 
-    /// The stream broke, or said nothing in time, before a response head arrived. Says whether the connector
-    /// would try again for a replayable request.
+    /// The stream broke, or said nothing in time, before a response head arrived; for a tunnel: its far end
+    /// closed or broke it before a single byte came down, although bytes had gone up (not told where the client
+    /// went away first). Says whether the connector would try again for a replayable request.
     fn failed(&mut self, error: &DialError) -> Verdict;
 
     /// Bytes that went through, to be added to what was told before.
