@@ -1,0 +1,1 @@
+//! Real peers as children of the test. (Being written.)
