@@ -7,10 +7,16 @@
 
 mod connect;
 mod error;
+mod net;
+mod relay;
 mod stream;
+pub mod wire;
 
 pub use connect::{
-    Attempt, BoxFuture, Connect, ConnectRequest, Connected, Form, HopTiming, Outcome, Purpose, Unobserved, Verdict, Via,
+    Attempt, BoxFuture, Connect, ConnectRequest, Connected, Form, HopTiming, Outcome, Purpose, Unobserved,
+    Verdict, Via,
 };
 pub use error::DialError;
+pub use net::{NetError, Network, NetworkSettings, OwnListeners, Resolve, SystemResolver, TcpDialed};
+pub use relay::{EndedBy, Relay, RelayReport, TunnelRegistry, relay};
 pub use stream::{ByteStream, ChainStream, Io};

@@ -1,0 +1,208 @@
+//! Every outgoing socket: names, TCP, TLS.
+//!
+//! The only place of PCS that dials. [`Network::connect_tcp`] takes an [`Endpoint`], which only a hop of a chain or
+//! a direct dial that was spelled out can give, so nothing reaches a target by a shorter way than configured.
+
+mod dial;
+mod error;
+mod eyeballs;
+mod own;
+mod resolver;
+mod tls;
+
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pcs_models::{Endpoint, Host, TlsOptions};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::client::TlsStream;
+
+use crate::ChainStream;
+
+pub use error::NetError;
+pub use own::OwnListeners;
+pub use resolver::{Resolve, SystemResolver};
+
+/// How a [`Network`] behaves.
+#[derive(Debug, Clone)]
+pub struct NetworkSettings {
+    /// How long a resolved name is believed. Zero asks anew each time; lookups under way are still shared. Default 60 s.
+    pub dns_cache_ttl: Duration,
+    /// How long a failed lookup is believed, at most 1 s. Default 1 s.
+    pub dns_negative_ttl: Duration,
+    /// The most names kept at once; past it the one that expires first of a few is dropped. Default 4096.
+    pub max_cached_names: usize,
+    /// How long the next address waits for the one before (RFC 8305 §5, at least 10 ms). Default 250 ms.
+    pub attempt_delay: Duration,
+}
+
+impl NetworkSettings {
+    /// The longest that a failed lookup may be believed.
+    pub const MAX_NEGATIVE_TTL: Duration = Duration::from_secs(1);
+}
+
+impl Default for NetworkSettings {
+    fn default() -> Self {
+        Self {
+            dns_cache_ttl: Duration::from_secs(60),
+            dns_negative_ttl: Self::MAX_NEGATIVE_TTL,
+            max_cached_names: 4096,
+            attempt_delay: Duration::from_millis(250),
+        }
+    }
+}
+
+/// A TCP connection, and what it took.
+#[derive(Debug)]
+pub struct TcpDialed {
+    /// The connection, with `TCP_NODELAY` set.
+    pub stream: TcpStream,
+    /// The address that answered.
+    pub address: SocketAddr,
+    /// Time in name resolution; zero for literal addresses.
+    pub dns: Duration,
+    /// Time from the first SYN to the connection, lost races included.
+    pub tcp: Duration,
+}
+
+/// Names, TCP and TLS towards the first hop (or the target of a direct dial). Share it by `Arc`.
+pub struct Network {
+    resolver: resolver::Cache,
+    tls: tls::Clients,
+    own: OwnListeners,
+    attempt_delay: Duration,
+}
+
+impl Network {
+    /// A network over the system's resolver (`getaddrinfo`).
+    #[must_use]
+    pub fn new(settings: NetworkSettings) -> Self {
+        Self::with_resolver(settings, Arc::new(SystemResolver::default()))
+    }
+
+    /// A network that resolves names otherwise.
+    #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "settings are made to be given away")]
+    pub fn with_resolver(settings: NetworkSettings, resolver: Arc<dyn Resolve>) -> Self {
+        Self {
+            resolver: resolver::Cache::new(&settings, resolver),
+            tls: tls::Clients::default(),
+            own: OwnListeners::default(),
+            attempt_delay: settings.attempt_delay.max(Duration::from_millis(10)),
+        }
+    }
+
+    /// The same network, which refuses to dial these listeners.
+    #[must_use]
+    pub fn guarding(mut self, own: OwnListeners) -> Self {
+        self.own = own;
+        self
+    }
+
+    /// The listeners that are never dialled.
+    #[must_use]
+    pub fn own_listeners(&self) -> &OwnListeners {
+        &self.own
+    }
+
+    /// Forgets every resolved name and every TLS set-up, so that names, CA files and system roots are read anew.
+    pub fn forget(&self) {
+        self.resolver.clear();
+        self.tls.clear();
+    }
+
+    /// Connects to an endpoint: resolves its name, then races its addresses (RFC 8305).
+    ///
+    /// A literal or a name of one address costs one socket and no timer beside the deadline's.
+    ///
+    /// # Errors
+    ///
+    /// [`NetError`]: no address, every address failed (the most telling failure is reported), `deadline` passed,
+    /// or the endpoint is one of our own listeners.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes every socket it opened; a shared name lookup goes on for the others.
+    pub async fn connect_tcp(&self, endpoint: &Endpoint, deadline: Instant) -> Result<TcpDialed, NetError> {
+        within(deadline, || NetError::timeout(endpoint), self.dial(endpoint)).await
+    }
+
+    async fn dial(&self, endpoint: &Endpoint) -> Result<TcpDialed, NetError> {
+        let begun = Instant::now();
+        let (addresses, resolved) = match &endpoint.host {
+            Host::Ip(_) => (None, begun),
+            Host::Name(name) => (Some(self.resolver.lookup(name).await?), Instant::now()),
+        };
+        let (stream, address) = match (endpoint.socket_addr(), addresses.as_deref()) {
+            (Some(literal), _) => (dial::connect(literal, &self.own).await?, literal),
+            (None, Some(&[ip])) => {
+                let address = SocketAddr::new(ip, endpoint.port);
+                (dial::connect(address, &self.own).await?, address)
+            }
+            (None, several) => {
+                let several = several.unwrap_or_default();
+                let dial = |address| dial::connect(address, &self.own);
+                eyeballs::race(several, endpoint.port, self.attempt_delay, dial).await?
+            }
+        };
+        let dns = resolved.duration_since(begun);
+        Ok(TcpDialed {
+            stream,
+            address,
+            dns,
+            tcp: resolved.elapsed(),
+        })
+    }
+
+    /// Speaks TLS (1.2 or 1.3, ALPN `http/1.1`) with whatever `stream` leads to, and proves that it is `host`.
+    ///
+    /// # Errors
+    ///
+    /// [`NetError`]: the CA file cannot be used (its path is named), the handshake failed, the certificate is not
+    /// proven, or `deadline` passed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the stream.
+    pub async fn tls(
+        &self,
+        stream: ChainStream,
+        host: &Host,
+        options: &TlsOptions,
+        deadline: Instant,
+    ) -> Result<TlsStream<ChainStream>, NetError> {
+        within(
+            deadline,
+            || NetError::TlsTimeout { host: host.clone() },
+            self.tls.connect(stream, host, options),
+        )
+        .await
+    }
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self::new(NetworkSettings::default())
+    }
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Network")
+            .field("own", &self.own)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Waits for `work` until `deadline`, with a timer only if `work` is not ready at once.
+async fn within<T>(
+    deadline: Instant,
+    late: impl FnOnce() -> NetError,
+    work: impl Future<Output = Result<T, NetError>>,
+) -> Result<T, NetError> {
+    timeout_at(deadline, work).await.unwrap_or_else(|_| Err(late()))
+}

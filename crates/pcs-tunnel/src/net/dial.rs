@@ -1,0 +1,67 @@
+//! One socket to one address.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::net::TcpStream;
+
+use super::own::Suspicion;
+use super::{NetError, OwnListeners};
+
+/// Connects to one address, unless it is our own.
+pub(super) async fn connect(address: SocketAddr, own: &OwnListeners) -> Result<TcpStream, NetError> {
+    if own.suspect(address) == Suspicion::Certain {
+        return Err(NetError::Loop { address });
+    }
+    let stream = open(address)
+        .await
+        .map_err(|source| NetError::Connect { address, source })?;
+    if own.is_peer(&stream, address) {
+        return Err(NetError::Loop { address });
+    }
+    Ok(stream)
+}
+
+/// Four system calls: socket, option, connect, registration. The readiness event itself says whether the connection
+/// stands, so `SO_ERROR` is asked for only when it does not.
+#[cfg(target_os = "linux")]
+async fn open(address: SocketAddr) -> io::Result<TcpStream> {
+    use rustix::io::Errno;
+    use socket2::{Domain, Socket, Type};
+    use tokio::io::Interest;
+
+    let socket = Socket::new_raw(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking().cloexec(),
+        None,
+    )?;
+    socket.set_tcp_nodelay(true)?;
+    let under_way = match socket.connect(&address.into()) {
+        Ok(()) => false,
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::INPROGRESS) => true,
+        Err(error) => return Err(error),
+    };
+    let stream = TcpStream::from_std(socket.into())?;
+    if under_way {
+        let ready = stream.ready(Interest::WRITABLE | Interest::ERROR).await?;
+        if (ready.is_error() || ready.is_write_closed())
+            && let Some(error) = stream.take_error()?
+        {
+            return Err(error);
+        }
+    }
+    Ok(stream)
+}
+
+#[cfg(not(target_os = "linux"))]
+async fn open(address: SocketAddr) -> io::Result<TcpStream> {
+    use tokio::net::TcpSocket;
+
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.set_nodelay(true)?;
+    socket.connect(address).await
+}
