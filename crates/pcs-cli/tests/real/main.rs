@@ -1,0 +1,1 @@
+//! The `pcs` binary between real clients and real proxies.

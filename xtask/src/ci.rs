@@ -1,0 +1,84 @@
+//! `cargo xtask ci`: what has to hold before a commit is kept.
+
+use anyhow::{Result, bail};
+
+use crate::{docs, layers, shell, test, tidy};
+
+/// One check.
+type Step = fn() -> Result<()>;
+
+/// Runs every check, the tests last; a check that fails does not keep the others from running.
+///
+/// # Errors
+///
+/// At least one check failed.
+pub(crate) fn run() -> Result<()> {
+    let steps: [(&str, Step); 6] = [
+        ("fmt", || {
+            shell::run(&mut shell::cargo(&["fmt", "--all", "--check"]))
+        }),
+        ("layers", layers::run),
+        ("tidy", tidy::run),
+        ("clippy", clippy),
+        ("doc", doc),
+        ("deny", deny),
+    ];
+    let mut failed = Vec::new();
+    for (name, step) in steps {
+        println!("\n== {name}");
+        if let Err(error) = step() {
+            println!("error: {error:#}");
+            failed.push(name);
+        }
+    }
+    println!("\n== test");
+    let tested = test::run(&[]);
+    if tested.is_err() {
+        failed.push("test");
+    }
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+fn clippy() -> Result<()> {
+    shell::run(&mut shell::cargo(&[
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))
+}
+
+fn doc() -> Result<()> {
+    let mut doc = shell::cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
+    shell::run(doc.env("RUSTDOCFLAGS", "-D warnings"))?;
+    docs::check()
+}
+
+/// Licences, bans and sources always; advisories where their database can be had.
+fn deny() -> Result<()> {
+    test::need_cargo_tool("deny")?;
+    shell::run(&mut shell::cargo(&[
+        "deny",
+        "--all-features",
+        "check",
+        "bans",
+        "licenses",
+        "sources",
+    ]))?;
+    if !shell::works(&mut shell::cargo(&["deny", "fetch", "db"])) {
+        println!("SKIPPED deny advisories: the advisory database cannot be fetched from here");
+        return Ok(());
+    }
+    shell::run(&mut shell::cargo(&[
+        "deny",
+        "--all-features",
+        "check",
+        "--disable-fetch",
+        "advisories",
+    ]))
+}
