@@ -1,0 +1,1 @@
+//! Tables and properties of the HTTP/1 reader.
