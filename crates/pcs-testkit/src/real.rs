@@ -1,1 +1,365 @@
-//! Real peers as children of the test. (Being written.)
+//! Real peers as children of the test: each with a temporary folder, a free port and an end.
+//!
+//! A peer that is not installed is no failure of the product, and no success either: [`need!`](crate::need) tells it
+//! loudly, and `cargo xtask test` counts the test as skipped.
+
+mod dante;
+mod microsocks;
+mod prometheus;
+mod squid;
+mod stunnel;
+mod tinyproxy;
+
+use std::fmt;
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+pub use dante::Dante;
+pub use microsocks::Microsocks;
+pub use prometheus::{Prometheus, check_metrics, check_rules};
+pub use squid::Squid;
+pub use stunnel::Stunnel;
+pub use tinyproxy::Tinyproxy;
+
+/// How long a peer may take to listen.
+const START_LIMIT: Duration = Duration::from_secs(20);
+/// How long a peer may take to end when it is asked to; then it is killed.
+const STOP_LIMIT: Duration = Duration::from_secs(3);
+
+/// Why a peer is not there.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Unavailable {
+    /// A program is not installed: the test cannot show anything here.
+    Missing {
+        /// The program.
+        program: &'static str,
+        /// The Debian package that brings it.
+        package: &'static str,
+    },
+    /// The machine lacks something else: rights, namespaces.
+    Unfit(String),
+    /// It was started and does not listen.
+    Failed {
+        /// The program.
+        program: String,
+        /// What it said.
+        log: String,
+    },
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing { program, package } => {
+                write!(f, "{program} is not installed (Debian package {package})")
+            }
+            Self::Unfit(what) => f.write_str(what),
+            Self::Failed { program, log } => write!(f, "{program} does not start; it said:\n{log}"),
+        }
+    }
+}
+
+impl std::error::Error for Unavailable {}
+
+/// Unwraps what a test cannot do without, or skips the test loudly.
+///
+/// Missing programs and unfit machines skip; a peer that is there and does not start fails the test.
+#[macro_export]
+macro_rules! need {
+    ($peer:expr) => {
+        match $peer {
+            Ok(peer) => peer,
+            Err(reason) => {
+                $crate::real::skip(
+                    {
+                        fn here() {}
+                        ::std::any::type_name_of_val(&here)
+                    },
+                    &reason,
+                );
+                return;
+            }
+        }
+    };
+}
+
+/// Tells that `test` shows nothing here, on standard error and in the file `$PCS_SKIP_LOG`.
+///
+/// # Panics
+///
+/// The reason is a peer that is there and does not start: that is a failure.
+pub fn skip(test: &str, reason: &Unavailable) {
+    assert!(!matches!(reason, Unavailable::Failed { .. }), "{reason}");
+    let name = test.trim_end_matches("::here").trim_end_matches("::{{closure}}");
+    let line = format!("{name}: {reason}\n");
+    eprint!("SKIPPED {line}");
+    if let Some(path) = std::env::var_os("PCS_SKIP_LOG")
+        && let Ok(mut log) = std::fs::OpenOptions::new().create(true).append(true).open(path)
+    {
+        let _ = log.write_all(line.as_bytes());
+    }
+}
+
+/// Finds a program, also where only root looks.
+///
+/// # Errors
+///
+/// It is not installed.
+pub fn find(program: &'static str, package: &'static str) -> Result<PathBuf, Unavailable> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let extra = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    let found = std::env::split_paths(&path)
+        .chain(extra)
+        .map(|folder| folder.join(program));
+    found
+        .into_iter()
+        .find(|path| path.is_file())
+        .ok_or(Unavailable::Missing { program, package })
+}
+
+/// A Python of the system: other users can run it, which a Python in somebody's home they cannot.
+///
+/// # Errors
+///
+/// It is not installed.
+pub fn python() -> Result<PathBuf, Unavailable> {
+    let system = PathBuf::from("/usr/bin/python3");
+    if system.is_file() {
+        Ok(system)
+    } else {
+        find("python3", "python3")
+    }
+}
+
+/// A running program. Dropping it ends it, by its own process id.
+pub struct Peer {
+    child: Child,
+    address: SocketAddr,
+    dir: TempDir,
+    log: PathBuf,
+    stopped: bool,
+    abrupt: bool,
+}
+
+impl Peer {
+    /// Starts what `command` builds for a folder and an address, and waits until it listens.
+    ///
+    /// The port is free when it is chosen; if somebody else takes it meanwhile, another is tried.
+    ///
+    /// # Errors
+    ///
+    /// It ends, or does not listen within 20 s.
+    pub fn start(
+        program: &str,
+        ip: IpAddr,
+        mut command: impl FnMut(&Path, SocketAddr) -> Command,
+    ) -> Result<Self, Unavailable> {
+        let mut said = String::new();
+        for _ in 0..3 {
+            let dir = open_folder();
+            let address = free_address(ip);
+            let log = dir.path().join("output.log");
+            let output = std::fs::File::create(&log).expect("the folder is ours");
+            let mut command = command(dir.path(), address);
+            command
+                .stdin(Stdio::null())
+                .stdout(output.try_clone().expect("a file can be shared"))
+                .stderr(output);
+            let child = match command.spawn() {
+                Ok(child) => child,
+                Err(error) => {
+                    return Err(Unavailable::Failed {
+                        program: program.to_owned(),
+                        log: error.to_string(),
+                    });
+                }
+            };
+            let mut peer = Self {
+                child,
+                address,
+                dir,
+                log,
+                stopped: false,
+            };
+            if peer.wait_until_it_listens() {
+                return Ok(peer);
+            }
+            said = peer.log();
+        }
+        Err(Unavailable::Failed {
+            program: program.to_owned(),
+            log: said,
+        })
+    }
+
+    /// Ends without a last word: for programs that take their time to say goodbye.
+    #[must_use]
+    fn abrupt(mut self) -> Self {
+        self.abrupt = true;
+        self
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The port it listens on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its folder: configuration, logs.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// All that it said and logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let mut all = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let entries = std::fs::read_dir(self.dir.path()).into_iter().flatten().flatten();
+        for path in entries.map(|entry| entry.path()) {
+            if path != self.log && path.extension().is_some_and(|extension| extension == "log") {
+                all.push_str(&String::from_utf8_lossy(
+                    &std::fs::read(&path).unwrap_or_default(),
+                ));
+            }
+        }
+        all
+    }
+
+    /// Ends it and waits for the end: from then on its port refuses.
+    pub fn stop(&mut self) {
+        if self.stopped {
+            return;
+        }
+        self.stopped = true;
+        if !self.abrupt {
+            self.signal_end();
+        }
+        let deadline = Instant::now() + STOP_LIMIT;
+        while !self.abrupt && Instant::now() < deadline {
+            if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Freezes it: connections are accepted by the kernel and never answered.
+    #[cfg(unix)]
+    pub fn freeze(&self) {
+        self.send(rustix::process::Signal::STOP);
+    }
+
+    /// Lets it go on after [`Peer::freeze`].
+    #[cfg(unix)]
+    pub fn thaw(&self) {
+        self.send(rustix::process::Signal::CONT);
+    }
+
+    #[cfg(unix)]
+    fn send(&self, signal: rustix::process::Signal) {
+        let id = i32::try_from(self.child.id())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
+        if let Some(id) = id {
+            let _ = rustix::process::kill_process(id, signal);
+        }
+    }
+
+    #[cfg(unix)]
+    fn signal_end(&self) {
+        self.send(rustix::process::Signal::CONT);
+        self.send(rustix::process::Signal::TERM);
+    }
+
+    #[cfg(not(unix))]
+    fn signal_end(&mut self) {
+        let _ = self.child.kill();
+    }
+
+    fn wait_until_it_listens(&mut self) -> bool {
+        let deadline = Instant::now() + START_LIMIT;
+        while Instant::now() < deadline {
+            if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
+                return false;
+            }
+            if TcpStream::connect_timeout(&self.address, Duration::from_secs(1)).is_ok() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        false
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer")
+            .field("id", &self.id())
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A port of `ip` that nobody listens on just now.
+#[must_use]
+pub fn free_address(ip: IpAddr) -> SocketAddr {
+    let listener = TcpListener::bind(SocketAddr::new(ip, 0)).expect("a loopback port can be bound");
+    listener.local_addr().expect("a bound socket has an address")
+}
+
+/// A temporary folder that programs which give up root can write to.
+fn open_folder() -> TempDir {
+    let dir = TempDir::new().expect("a temporary folder");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777))
+            .expect("the folder is ours");
+    }
+    dir
+}
+
+fn write(dir: &Path, name: &str, text: &str) -> PathBuf {
+    let path = dir.join(name);
+    std::fs::write(&path, text).expect("the folder is ours");
+    path
+}
+
+#[cfg(unix)]
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[cfg(not(unix))]
+fn is_root() -> bool {
+    false
+}
+
+const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);

@@ -6,6 +6,9 @@
     reason = "the client of a test dials by itself, and a failed step ends the test"
 )]
 
+#[cfg(unix)]
+mod real;
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
