@@ -186,6 +186,7 @@ impl Peer {
                 dir,
                 log,
                 stopped: false,
+                abrupt: false,
             };
             if peer.wait_until_it_listens() {
                 return Ok(peer);
