@@ -1,6 +1,7 @@
 //! The real peers start, work with curl, and end.
 
 use std::process::Command;
+use std::time::Duration;
 
 use pcs_testkit::real::{
     Dante, Microsocks, Peer, Prometheus, Squid, Stunnel, Tinyproxy, check_metrics, find,
@@ -125,7 +126,7 @@ async fn prometheus_starts_and_promtool_finds_fault() {
     need!(find("curl", "curl"));
     let origin = Origin::start(OriginKind::Http).await;
     let prometheus = need!(Prometheus::new(origin.address(), "/metrics").start());
-    let ready = format!("http://{}/api/v1/targets", prometheus.address());
+    let ready = format!("http://{}/api/v1/status/config", prometheus.address());
     assert!(
         curl(&[&ready]).await.contains("\"job\":\"pcs\""),
         "{}",
