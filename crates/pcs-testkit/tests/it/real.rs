@@ -127,11 +127,16 @@ async fn prometheus_starts_and_promtool_finds_fault() {
     let origin = Origin::start(OriginKind::Http).await;
     let prometheus = need!(Prometheus::new(origin.address(), "/metrics").start());
     let ready = format!("http://{}/api/v1/status/config", prometheus.address());
-    assert!(
-        curl(&[&ready]).await.contains("\"job\":\"pcs\""),
-        "{}",
-        prometheus.log()
-    );
+    // It listens before it has read its configuration.
+    let mut said = String::new();
+    for _ in 0..250 {
+        said = curl(&[&ready]).await;
+        if said.contains("job_name: pcs") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(said.contains("job_name: pcs"), "{said}\n{}", prometheus.log());
     let clean = "# HELP a_total All a.\n# TYPE a_total counter\na_total 1\n";
     assert_eq!(need!(check_metrics(clean)), Vec::<String>::new());
     assert!(!need!(check_metrics("# TYPE a counter\na 1\n")).is_empty());
