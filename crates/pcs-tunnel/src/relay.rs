@@ -228,6 +228,7 @@ impl Relay {
 
     fn finish(&mut self, ended_by: EndedBy, error: Option<io::Error>) -> RelayReport {
         self.sides = None;
+        self.registration = None;
         self.up.abandon();
         self.down.abandon();
         RelayReport {
@@ -300,3 +301,6 @@ impl fmt::Debug for Relay {
 
 /// Bytes that one poll reads in one direction before other tunnels have their turn.
 const BUDGET: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests;

@@ -133,14 +133,14 @@ fn make(trust: Trust) -> Result<TlsConnector, NetError> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-#[cfg(feature = "tls-ring")]
-fn provider() -> CryptoProvider {
-    rustls::crypto::ring::default_provider()
-}
-
-#[cfg(all(feature = "tls-aws-lc", not(feature = "tls-ring")))]
+#[cfg(feature = "tls-aws-lc")]
 fn provider() -> CryptoProvider {
     rustls::crypto::aws_lc_rs::default_provider()
+}
+
+#[cfg(all(feature = "tls-ring", not(feature = "tls-aws-lc")))]
+fn provider() -> CryptoProvider {
+    rustls::crypto::ring::default_provider()
 }
 
 /// The system's authorities; Mozilla's, which are compiled in, where it has none (a scratch image).

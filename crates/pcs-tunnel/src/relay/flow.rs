@@ -15,6 +15,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop::has_budget_remaining;
 
 use super::pipe::{self, Pipe};
 use super::scratch::{self, Scratch};
@@ -114,6 +115,12 @@ impl Flow {
         self.state == State::Done
     }
 
+    /// Whether neither a buffer nor a pipe is held.
+    #[cfg(test)]
+    pub(super) fn holds_nothing(&self) -> bool {
+        matches!(self.held, Held::Nothing)
+    }
+
     /// Whether the source has ended.
     pub(super) fn has_ended(&self) -> bool {
         matches!(self.state, State::Ending | State::Done)
@@ -152,7 +159,7 @@ impl Flow {
             match self.state {
                 State::Done => return Poll::Ready(Ok(())),
                 State::Ending => {
-                    ready!(self.close(cx, to, turn.last)).map_err(Fault::Write)?;
+                    ready!(poll_close(cx, to, turn.last)).map_err(Fault::Write)?;
                     self.state = State::Done;
                     return Poll::Ready(Ok(()));
                 }
@@ -163,7 +170,10 @@ impl Flow {
                 Poll::Ready(Ok(Got::Some)) => {}
                 Poll::Ready(Ok(Got::End)) => self.state = State::Ending,
                 Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
-                Poll::Pending if self.state == State::LastWords => self.state = State::Ending,
+                // Not where only this task's turn is over: tokio has it woken then.
+                Poll::Pending if self.state == State::LastWords && has_budget_remaining() => {
+                    self.state = State::Ending;
+                }
                 Poll::Pending => return self.flush(cx, to).map_err(Fault::Write),
             }
         }
@@ -295,21 +305,6 @@ impl Flow {
         }
         Poll::Pending
     }
-
-    /// Tells the destination that nothing more comes. Closing a bare socket tells it too.
-    fn close(&mut self, cx: &mut Context<'_>, to: &mut Io, last: bool) -> Poll<io::Result<()>> {
-        let shut = match to {
-            Io::Tcp(_) if last => return Poll::Ready(Ok(())),
-            Io::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Io::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-            Io::Other(stream) => Pin::new(stream).poll_shutdown(cx),
-        };
-        match ready!(shut) {
-            // The peer was quicker and has closed both ways; every byte it wanted it has.
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
-            shut => Poll::Ready(shut),
-        }
-    }
 }
 
 impl Held {
@@ -347,6 +342,21 @@ fn poll_write(cx: &mut Context<'_>, to: &mut Io, bytes: &[u8]) -> Poll<io::Resul
     match ready!(wrote)? {
         0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
         count => Poll::Ready(Ok(count)),
+    }
+}
+
+/// Tells the destination that nothing more comes. Closing a bare socket tells it too.
+fn poll_close(cx: &mut Context<'_>, to: &mut Io, last: bool) -> Poll<io::Result<()>> {
+    let shut = match to {
+        Io::Tcp(_) if last => return Poll::Ready(Ok(())),
+        Io::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+        Io::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        Io::Other(stream) => Pin::new(stream).poll_shutdown(cx),
+    };
+    match ready!(shut) {
+        // The peer was quicker and has closed both ways; every byte it wanted it has.
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
+        shut => Poll::Ready(shut),
     }
 }
 
