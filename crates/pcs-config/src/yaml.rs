@@ -1,0 +1,357 @@
+//! The one module that speaks with the YAML library.
+//!
+//! The library gives values without places and, asked for texts, texts without types; so a document is read
+//! twice: once for its shape and types, then along that shape for the source text and place of every key and
+//! scalar. The place comes out of an error that is raised on purpose and swallowed, the only way the library
+//! tells it. Duplicate keys are refused, merge keys are applied.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use crate::error::{ConfigError, ErrorKind, Place};
+use crate::node::{Entry, Node, Raw, Scalar, ScalarType};
+
+/// Reads a whole file. An empty one is an empty map.
+pub(crate) fn parse_file(path: &Arc<str>, text: &str) -> Result<Node, Vec<ConfigError>> {
+    let at = |line, column| Place::File {
+        path: path.clone(),
+        line,
+        column,
+    };
+    parse(text, &at, true)
+}
+
+/// Reads the value of `--set` or an environment variable: no expansion, and the place is the whole of it.
+pub(crate) fn parse_value(place: &Place, text: &str) -> Result<Node, Vec<ConfigError>> {
+    parse(text, &|_, _| place.clone(), false)
+}
+
+type PlaceAt<'a> = &'a dyn Fn(u32, u32) -> Place;
+
+fn parse(text: &str, at: PlaceAt<'_>, expand: bool) -> Result<Node, Vec<ConfigError>> {
+    let fail = |place, message| {
+        vec![ConfigError {
+            place,
+            key: String::new(),
+            kind: ErrorKind::Unreadable,
+            message,
+        }]
+    };
+    let shape: Shape = serde_yaml::from_str(text).map_err(|error| {
+        let (line, column) = error
+            .location()
+            .map_or((0, 0), |mark| (narrow(mark.line()), narrow(mark.column())));
+        fail(at(line, column), syntax_message(&error))
+    })?;
+    let reader = Reader {
+        at,
+        expand,
+        duplicates: RefCell::default(),
+    };
+    if matches!(shape, Shape::Scalar(ScalarType::Null)) {
+        return Ok(Node::null(at(0, 0)));
+    }
+    let mut node = reader
+        .seed(&shape)
+        .deserialize(serde_yaml::Deserializer::from_str(text))
+        .map_err(|error| fail(at(0, 0), syntax_message(&error)))?;
+    let duplicates = reader.duplicates.into_inner();
+    if !duplicates.is_empty() {
+        return Err(duplicates);
+    }
+    node.apply_merge()
+        .map_err(|place| fail(place, "`<<` needs a map or a list of maps".to_owned()))?;
+    Ok(node)
+}
+
+/// Writes a value as YAML.
+pub(crate) fn write(value: &impl serde::Serialize) -> String {
+    serde_yaml::to_string(value).expect("texts, numbers, lists and maps with text keys can be written")
+}
+
+fn narrow(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// The library's message without its place. Its scanner and parser quote no content; messages about content are
+/// ours, from [`ShapeVisitor`].
+fn syntax_message(error: &serde_yaml::Error) -> String {
+    let text = error.to_string();
+    let text = match text.rfind(" at line ").and_then(|end| text.get(..end)) {
+        Some(head) => head,
+        None => &text,
+    };
+    format!("this is no YAML: {}", text.trim_start_matches(". : "))
+}
+
+/// What a document consists of, without its content.
+enum Shape {
+    Scalar(ScalarType),
+    List(Vec<Shape>),
+    Map(Vec<Shape>),
+}
+
+impl<'de> de::Deserialize<'de> for Shape {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ShapeVisitor)
+    }
+}
+
+struct ShapeVisitor;
+
+impl<'de> Visitor<'de> for ShapeVisitor {
+    type Value = Shape;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Shape, E> {
+        Ok(Shape::Scalar(ScalarType::Bool))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Shape, E> {
+        Ok(Shape::Scalar(ScalarType::Number))
+    }
+
+    fn visit_i128<E>(self, _: i128) -> Result<Shape, E> {
+        Ok(Shape::Scalar(ScalarType::Number))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Shape, E> {
+        Ok(Shape::Scalar(ScalarType::Number))
+    }
+
+    fn visit_u128<E>(self, _: u128) -> Result<Shape, E> {
+        Ok(Shape::Scalar(ScalarType::Number))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Shape, E> {
+        Ok(Shape::Scalar(ScalarType::Number))
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Shape, E> {
+        Ok(Shape::Scalar(ScalarType::Text))
+    }
+
+    fn visit_unit<E>(self) -> Result<Shape, E> {
+        Ok(Shape::Scalar(ScalarType::Null))
+    }
+
+    fn visit_none<E>(self) -> Result<Shape, E> {
+        Ok(Shape::Scalar(ScalarType::Null))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Shape, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element()? {
+            items.push(item);
+        }
+        Ok(Shape::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Shape, A::Error> {
+        let mut values = Vec::new();
+        while let Some(KeyShape) = access.next_key()? {
+            values.push(access.next_value()?);
+        }
+        Ok(Shape::Map(values))
+    }
+
+    fn visit_enum<A: de::EnumAccess<'de>>(self, _: A) -> Result<Shape, A::Error> {
+        Err(de::Error::custom("YAML tags (`!name`) have no meaning here"))
+    }
+}
+
+/// A key has to be a scalar.
+struct KeyShape;
+
+impl<'de> de::Deserialize<'de> for KeyShape {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Shape::deserialize(deserializer)? {
+            Shape::Scalar(_) => Ok(Self),
+            Shape::List(_) | Shape::Map(_) => Err(de::Error::custom("a key has to be a text")),
+        }
+    }
+}
+
+/// The second reading, for texts and places.
+struct Reader<'a> {
+    at: PlaceAt<'a>,
+    expand: bool,
+    duplicates: RefCell<Vec<ConfigError>>,
+}
+
+impl<'a> Reader<'a> {
+    const fn seed<'s>(&'s self, shape: &'s Shape) -> NodeSeed<'s, 'a> {
+        NodeSeed { reader: self, shape }
+    }
+
+    /// The text of a scalar and its place.
+    fn scalar<'de, D: Deserializer<'de>>(&self, deserializer: D) -> Result<(String, Place), D::Error> {
+        let mut text = None;
+        let outcome = deserializer.deserialize_str(Capture(&mut text));
+        let Err(error) = outcome else {
+            return Err(de::Error::custom("a scalar was expected"));
+        };
+        let Some(text) = text else { return Err(error) };
+        let (line, column) = place_of(&error.to_string());
+        Ok((text, (self.at)(line, column)))
+    }
+}
+
+/// Finds the place at the end of the library's message, `… at line 3 column 7`; it names none for the first byte.
+fn place_of(message: &str) -> (u32, u32) {
+    let read = || {
+        let (_, place) = message.rsplit_once(" at line ")?;
+        let (line, column) = place.split_once(" column ")?;
+        Some((line.parse().ok()?, column.parse().ok()?))
+    };
+    read().unwrap_or((1, 1))
+}
+
+/// Takes the text out of a scalar and fails, so that the library tells the place.
+struct Capture<'a>(&'a mut Option<String>);
+
+impl Visitor<'_> for Capture<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a scalar")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<(), E> {
+        *self.0 = Some(text.to_owned());
+        // The message is never shown.
+        Err(E::custom("here"))
+    }
+}
+
+struct NodeSeed<'s, 'a> {
+    reader: &'s Reader<'a>,
+    shape: &'s Shape,
+}
+
+impl<'de> DeserializeSeed<'de> for NodeSeed<'_, '_> {
+    type Value = Node;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
+        match self.shape {
+            Shape::Scalar(ty) => {
+                let (text, place) = self.reader.scalar(deserializer)?;
+                let expand = self.reader.expand && *ty == ScalarType::Text;
+                Ok(Node {
+                    place,
+                    raw: Raw::Scalar(Scalar {
+                        text,
+                        ty: *ty,
+                        expand,
+                    }),
+                })
+            }
+            Shape::List(items) => deserializer.deserialize_seq(ListVisitor {
+                reader: self.reader,
+                items,
+            }),
+            Shape::Map(values) => deserializer.deserialize_map(MapVisitor {
+                reader: self.reader,
+                values,
+            }),
+        }
+    }
+}
+
+struct ListVisitor<'s, 'a> {
+    reader: &'s Reader<'a>,
+    items: &'s [Shape],
+}
+
+impl<'de> Visitor<'de> for ListVisitor<'_, '_> {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
+        let mut nodes = Vec::with_capacity(self.items.len());
+        for shape in self.items {
+            nodes.extend(access.next_element_seed(self.reader.seed(shape))?);
+        }
+        while access.next_element::<IgnoredAny>()?.is_some() {}
+        let place = nodes
+            .first()
+            .map_or_else(|| (self.reader.at)(0, 0), |node| node.place.clone());
+        Ok(Node {
+            place,
+            raw: Raw::List(nodes),
+        })
+    }
+}
+
+struct MapVisitor<'s, 'a> {
+    reader: &'s Reader<'a>,
+    values: &'s [Shape],
+}
+
+impl<'de> Visitor<'de> for MapVisitor<'_, '_> {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
+        let mut entries: Vec<Entry> = Vec::with_capacity(self.values.len());
+        let mut seen = std::collections::BTreeMap::<String, Option<u32>>::new();
+        for shape in self.values {
+            let Some((key, place)) = access.next_key_seed(KeySeed(self.reader))? else {
+                break;
+            };
+            let mut node = access.next_value_seed(self.reader.seed(shape))?;
+            // An empty list or map has no place of its own.
+            if matches!(node.place, Place::File { line: 0, .. }) {
+                node.place = place.clone();
+            }
+            if let Some(first) = seen.insert(key.clone(), place.line()) {
+                let message = match first {
+                    Some(line) => format!("the key `{key}` stands here twice, first in line {line}"),
+                    None => format!("the key `{key}` stands here twice"),
+                };
+                let error = ConfigError {
+                    place: place.clone(),
+                    key: String::new(),
+                    kind: ErrorKind::Unreadable,
+                    message,
+                };
+                self.reader.duplicates.borrow_mut().push(error);
+                continue;
+            }
+            entries.push(Entry { key, place, node });
+        }
+        while access.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        let place = entries
+            .first()
+            .map_or_else(|| (self.reader.at)(0, 0), |entry| entry.place.clone());
+        Ok(Node {
+            place,
+            raw: Raw::Map(entries),
+        })
+    }
+}
+
+struct KeySeed<'s, 'a>(&'s Reader<'a>);
+
+impl<'de> DeserializeSeed<'de> for KeySeed<'_, '_> {
+    type Value = (String, Place);
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        self.0.scalar(deserializer)
+    }
+}
+
+#[cfg(test)]
+mod tests;
