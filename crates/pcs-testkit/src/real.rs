@@ -4,6 +4,7 @@
 //! loudly, and `cargo xtask test` counts the test as skipped.
 
 mod dante;
+mod files;
 mod microsocks;
 mod prometheus;
 mod squid;
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub use dante::Dante;
+pub use files::FileServer;
 pub use microsocks::Microsocks;
 pub use prometheus::{Prometheus, check_metrics, check_rules};
 pub use squid::Squid;
@@ -137,6 +139,45 @@ pub fn python() -> Result<PathBuf, Unavailable> {
     }
 }
 
+/// What a process can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// End soon: SIGTERM.
+    Terminate,
+    /// Ctrl+C: SIGINT.
+    Interrupt,
+    /// Read the configuration again: SIGHUP.
+    HangUp,
+    /// End at once: SIGKILL.
+    Kill,
+    /// Freeze: SIGSTOP.
+    Stop,
+    /// Go on: SIGCONT.
+    Continue,
+}
+
+/// Sends a signal to a process that the test started. Does nothing where there are no signals.
+pub fn signal(id: u32, signal: Signal) {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Pid, Signal as Raw, kill_process};
+        let raw = match signal {
+            Signal::Terminate => Raw::TERM,
+            Signal::Interrupt => Raw::INT,
+            Signal::HangUp => Raw::HUP,
+            Signal::Kill => Raw::KILL,
+            Signal::Stop => Raw::STOP,
+            Signal::Continue => Raw::CONT,
+        };
+        if let Some(id) = i32::try_from(id).ok().and_then(Pid::from_raw) {
+            // A process that has ended already needs no signal.
+            let _ = kill_process(id, raw);
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (id, signal);
+}
+
 /// A running program. Dropping it ends it, by its own process id.
 pub struct Peer {
     child: Child,
@@ -158,12 +199,28 @@ impl Peer {
     pub fn start(
         program: &str,
         ip: IpAddr,
+        command: impl FnMut(&Path, SocketAddr) -> Command,
+    ) -> Result<Self, Unavailable> {
+        let listens = |address| TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok();
+        Self::start_where(program, || free_address(ip), command, listens)
+    }
+
+    /// The same for a program whose address this process cannot bind or reach, as in another network namespace:
+    /// `address` names one, `listens` finds out.
+    ///
+    /// # Errors
+    ///
+    /// It ends, or does not listen within 20 s.
+    pub fn start_where(
+        program: &str,
+        address: impl Fn() -> SocketAddr,
         mut command: impl FnMut(&Path, SocketAddr) -> Command,
+        listens: impl Fn(SocketAddr) -> bool,
     ) -> Result<Self, Unavailable> {
         let mut said = String::new();
         for _ in 0..3 {
             let dir = open_folder();
-            let address = free_address(ip);
+            let address = address();
             let log = dir.path().join("output.log");
             let output = std::fs::File::create(&log).expect("the folder is ours");
             let mut command = command(dir.path(), address);
@@ -188,7 +245,7 @@ impl Peer {
                 stopped: false,
                 abrupt: false,
             };
-            if peer.wait_until_it_listens() {
+            if peer.wait_until_it(&listens) {
                 return Ok(peer);
             }
             said = peer.log();
@@ -252,7 +309,8 @@ impl Peer {
         }
         self.stopped = true;
         if !self.abrupt {
-            self.signal_end();
+            self.thaw();
+            signal(self.id(), Signal::Terminate);
         }
         let deadline = Instant::now() + STOP_LIMIT;
         while !self.abrupt && Instant::now() < deadline {
@@ -266,45 +324,22 @@ impl Peer {
     }
 
     /// Freezes it: connections are accepted by the kernel and never answered.
-    #[cfg(unix)]
     pub fn freeze(&self) {
-        self.send(rustix::process::Signal::STOP);
+        signal(self.id(), Signal::Stop);
     }
 
     /// Lets it go on after [`Peer::freeze`].
-    #[cfg(unix)]
     pub fn thaw(&self) {
-        self.send(rustix::process::Signal::CONT);
+        signal(self.id(), Signal::Continue);
     }
 
-    #[cfg(unix)]
-    fn send(&self, signal: rustix::process::Signal) {
-        let id = i32::try_from(self.child.id())
-            .ok()
-            .and_then(rustix::process::Pid::from_raw);
-        if let Some(id) = id {
-            let _ = rustix::process::kill_process(id, signal);
-        }
-    }
-
-    #[cfg(unix)]
-    fn signal_end(&self) {
-        self.send(rustix::process::Signal::CONT);
-        self.send(rustix::process::Signal::TERM);
-    }
-
-    #[cfg(not(unix))]
-    fn signal_end(&mut self) {
-        let _ = self.child.kill();
-    }
-
-    fn wait_until_it_listens(&mut self) -> bool {
+    fn wait_until_it(&mut self, listens: impl Fn(SocketAddr) -> bool) -> bool {
         let deadline = Instant::now() + START_LIMIT;
         while Instant::now() < deadline {
             if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
                 return false;
             }
-            if TcpStream::connect_timeout(&self.address, Duration::from_secs(1)).is_ok() {
+            if listens(self.address) {
                 return true;
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -353,14 +388,13 @@ fn write(dir: &Path, name: &str, text: &str) -> PathBuf {
     path
 }
 
-#[cfg(unix)]
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
-#[cfg(not(unix))]
-fn is_root() -> bool {
-    false
+/// Whether the test runs as root, so that it may make network namespaces and programs change their user.
+#[must_use]
+pub fn is_root() -> bool {
+    #[cfg(unix)]
+    return rustix::process::geteuid().is_root();
+    #[cfg(not(unix))]
+    return false;
 }
 
 const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);

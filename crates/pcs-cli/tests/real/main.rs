@@ -1,1 +1,23 @@
-//! The `pcs` binary between real clients and real proxies.
+//! The `pcs` binary between real clients and real proxies, as a user runs it.
+//!
+//! Every test starts its own `pcs` on port 0 with its own peers, so they run in any order and at once. A test whose
+//! peer is not installed says so loudly (`pcs_testkit::need!`) and is counted as skipped by `cargo xtask test`.
+
+#![cfg(unix)]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a client of a test dials by itself, and a failed step ends the test"
+)]
+
+mod chain;
+mod clients;
+mod commands;
+mod failure;
+mod namespace;
+mod pcs;
+mod programs;
+mod rotation;
+mod secrets;
+mod transfer;

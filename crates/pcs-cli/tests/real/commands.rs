@@ -1,0 +1,307 @@
+//! The other calls of `pcs`, and how it ends.
+
+use std::time::Duration;
+
+use pcs_testkit::real::{Signal, Squid, Tinyproxy, find};
+use pcs_testkit::{Behaviour, Origin, OriginKind, Proxy, TestCa, need};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::clients::{connect, curl_text, dial};
+use crate::pcs::{CORPORATE, Call, Pcs, ROTATING, config, corporate, member, squid};
+
+/// A chain of two in-process proxies.
+async fn chain() -> (Proxy, Proxy, String) {
+    let first = Proxy::http().basic(CORPORATE.0, CORPORATE.1).start().await;
+    let second = Proxy::http().basic(ROTATING.0, ROTATING.1).start().await;
+    let corporate = corporate("http", first.address(), Some(CORPORATE), &[]);
+    let members = [member("rota-1", "http", second.address(), Some(ROTATING))];
+    let config = config(Some(&corporate), &members, "");
+    (first, second, config)
+}
+
+#[tokio::test]
+async fn sigterm_and_sigint_let_tunnels_end_and_exit_with_0() {
+    for signal in [Signal::Terminate, Signal::Interrupt] {
+        let (_first, _second, config) = chain().await;
+        let origin = Origin::start(OriginKind::Echo).await;
+        let mut pcs = Pcs::start(&config).await;
+        let (mut tunnel, head) = connect(pcs.address(), &origin.address().to_string()).await;
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        pcs.signal(signal);
+        // The listener goes at once…
+        while TcpStream::connect(pcs.address()).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // …the tunnel does not.
+        tunnel.write_all(b"still here").await.unwrap();
+        let mut echoed = [0; 10];
+        tunnel.read_exact(&mut echoed).await.unwrap();
+        assert_eq!(&echoed, b"still here");
+        assert!(pcs.ended().is_none());
+        drop(tunnel);
+        assert_eq!(pcs.wait().await.code(), Some(0), "{signal:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_tunnel_that_outlives_the_grace_period_is_cut_and_the_exit_is_0() {
+    let (_first, _second, config) = chain().await;
+    let origin = Origin::start(OriginKind::Echo).await;
+    let mut pcs = Pcs::start(&config.replace("grace_seconds: 10", "grace_seconds: 0.3")).await;
+    let (mut tunnel, _) = connect(pcs.address(), &origin.address().to_string()).await;
+    pcs.signal(Signal::Terminate);
+    assert_eq!(pcs.wait().await.code(), Some(0));
+    let mut rest = Vec::new();
+    let _ = tunnel.read_to_end(&mut rest).await;
+    assert!(
+        pcs.events().iter().any(|event| event["level"] == "WARN"),
+        "{}",
+        pcs.log()
+    );
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let (_first, _second, config) = chain().await;
+    let origin = Origin::start(OriginKind::Echo).await;
+    let mut pcs = Pcs::start(&config).await;
+    let (_tunnel, _) = connect(pcs.address(), &origin.address().to_string()).await;
+    pcs.signal(Signal::Terminate);
+    while TcpStream::connect(pcs.address()).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(pcs.ended().is_none());
+    pcs.signal(Signal::Terminate);
+    let ended = tokio::time::timeout(Duration::from_secs(5), pcs.wait()).await;
+    assert!(ended.is_ok(), "waits for its grace period of 10 s");
+}
+
+#[tokio::test]
+async fn healthcheck_tells_a_running_server_from_none() {
+    let (_first, _second, config) = chain().await;
+    let pcs = Pcs::start(&config).await;
+    let admin = format!("http://{}", pcs.listener("admin").unwrap());
+    let (status, out, err) = Call::with(&config)
+        .args(&["--admin", &admin])
+        .output("healthcheck")
+        .await;
+    assert_eq!(status, 0, "{out}{err}");
+    // By the configuration, and by the proxy port where the admin API is off.
+    let fixed = pcs_testkit::real::free_address([127, 0, 0, 1].into()).port();
+    let off = config
+        .replace("admin: {port: 0}", "admin: {enabled: false}")
+        .replace("server: {port: 0", &format!("server: {{port: {fixed}"));
+    let (status, out, err) = Call::with(&off).output("healthcheck").await;
+    assert_eq!(status, 1, "nobody is there: {out}{err}");
+    let _quiet = Pcs::start(&off).await;
+    let (status, out, err) = Call::with(&off).output("healthcheck").await;
+    assert_eq!(status, 0, "{out}{err}");
+    drop(pcs);
+    let (status, _, _) = Call::with(&config)
+        .args(&["--admin", &admin])
+        .output("healthcheck")
+        .await;
+    assert_eq!(status, 1, "it has ended");
+}
+
+#[tokio::test]
+async fn probe_tells_every_hop_as_json() {
+    let first = need!(Squid::new().basic(CORPORATE.0, CORPORATE.1).start());
+    let mut second = need!(Tinyproxy::new().basic(ROTATING.0, ROTATING.1).start());
+    let origin = Origin::start(OriginKind::Http).await;
+    let members = [member("tiny-1", "http", second.address(), Some(ROTATING))];
+    let config = config(Some(&squid(&first)), &members, "");
+    let url = origin.url("/");
+    let (status, out, err) = Call::with(&config).args(&["--json", &url]).output("probe").await;
+    assert_eq!(status, 0, "{out}{err}");
+    let probe: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (&probe["ok"], &probe["proxy"]),
+        (&Value::Bool(true), &Value::from("tiny-1")),
+        "{out}"
+    );
+    let hops: Vec<(&str, bool)> = hops(&probe);
+    assert_eq!(
+        hops,
+        [("corporate", true), ("tiny-1", true), ("target", true)],
+        "{out}"
+    );
+    assert!(
+        probe["hops"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|hop| hop["ms"].is_number() && hop["error"].is_null()),
+        "{out}"
+    );
+    let (status, out, err) = Call::with(&config).args(&[&url]).output("probe").await;
+    assert_eq!(status, 0, "{err}");
+    assert!(
+        out.lines().count() >= 3 && out.contains("corporate") && out.contains("tiny-1"),
+        "{out}"
+    );
+
+    second.stop();
+    let (status, out, err) = Call::with(&config).args(&["--json", &url]).output("probe").await;
+    assert_eq!(status, 1, "{out}{err}");
+    let probe: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(probe["ok"], false);
+    let (stopped_at, ok) = *self::hops(&probe).last().unwrap();
+    assert_eq!((stopped_at, ok), ("tiny-1", false), "{out}");
+    assert!(
+        probe["hops"].as_array().unwrap().last().unwrap()["error"].is_string(),
+        "{out}"
+    );
+}
+
+fn hops(probe: &Value) -> Vec<(&str, bool)> {
+    let hops = probe["hops"].as_array().unwrap();
+    hops.iter()
+        .map(|hop| (hop["hop"].as_str().unwrap(), hop["ok"].as_bool().unwrap()))
+        .collect()
+}
+
+#[tokio::test]
+async fn probe_all_prints_an_object_a_line_and_fails_when_one_does() {
+    let (first, second, _) = chain().await;
+    let third = Proxy::http().behaviour(Behaviour::Refuse).start().await;
+    let ca = TestCa::new();
+    let origin = Origin::start_tls(OriginKind::Http, &ca.issue(&["127.0.0.1"])).await;
+    let corporate = corporate("http", first.address(), Some(CORPORATE), &[]);
+    let members = [
+        member("rota-1", "http", second.address(), Some(ROTATING)),
+        member("rota-2", "http", third.address(), None),
+    ];
+    let config = config(Some(&corporate), &members, "");
+    let target = format!("http://{}/", origin.address());
+    let (status, out, err) = Call::with(&config)
+        .args(&["--all", "--json", &target])
+        .output("probe")
+        .await;
+    assert_eq!(status, 1, "{out}{err}");
+    let probes: Vec<Value> = out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(probes.len(), 2, "{out}");
+    let failed: Vec<&str> = probes
+        .iter()
+        .filter(|probe| probe["ok"] == false)
+        .map(|probe| probe["proxy"].as_str().unwrap())
+        .collect();
+    assert!(failed.contains(&"rota-2"), "{out}");
+    let (_, out, _) = Call::with(&config)
+        .args(&["--proxy", "rota-2", "--json", &target])
+        .output("probe")
+        .await;
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["proxy"], "rota-2");
+}
+
+#[tokio::test]
+async fn check_prints_what_is_in_force_and_names_every_fault() {
+    let (_first, _second, config) = chain().await;
+    let call = Call::with(&config).args(&["--set", "server.timeout_seconds=7", "--no-corporate"]);
+    let (status, out, err) = call
+        .env("PCS__SERVER__MAX_CONNECTIONS", "77")
+        .output("check")
+        .await;
+    assert_eq!(status, 0, "{out}{err}");
+    assert!(
+        out.contains("timeout_seconds: 7") && out.contains("max_connections: 77"),
+        "{out}"
+    );
+    let bad = "server: {prot: 1, port: 99999}\nrotation: {stategy: x, proxies: [{host: h, port: 1, protocol: gopher}]}\n";
+    for verb in ["check", "run"] {
+        let (status, out, err) = Call::with(bad).output(verb).await;
+        assert_eq!(status, 2, "{out}{err}");
+        for part in [
+            "prot",
+            "server.port",
+            "did you mean `strategy`?",
+            "protocol",
+            "config.yaml",
+        ] {
+            assert!(err.contains(part), "{verb} does not say {part}: {err}");
+        }
+    }
+    let (status, _, err) = Call::with("server: {port: 0}")
+        .args(&["--nonsense"])
+        .output("run")
+        .await;
+    assert_eq!(status, 2, "{err}");
+}
+
+#[tokio::test]
+async fn flags_can_stand_for_a_file() {
+    need!(find("curl", "curl"));
+    let second = need!(
+        Tinyproxy::new()
+            .basic(ROTATING.0, ROTATING.1)
+            .exit("127.0.0.91")
+            .start()
+    );
+    let origin = Origin::start(OriginKind::Http).await;
+    let upstream = format!("http://{}:{}@{}", ROTATING.0, ROTATING.1, second.address());
+    let ports = [
+        "--set",
+        "server.port=0",
+        "--set",
+        "admin.port=0",
+        "--set",
+        "metrics.port=0",
+    ];
+    let checks = ["--set", "health_check.enabled=false", "--upstream", &upstream];
+    let pcs = Call::with("{}").args(&ports).args(&checks).start().await;
+    assert_eq!(
+        curl_text(&["-x", &pcs.url(), &origin.url("/ip")]).await,
+        "127.0.0.91\n"
+    );
+    assert!(pcs.config().exists() && pcs.dir().is_dir());
+}
+
+#[tokio::test]
+async fn completions_version_and_liveness() {
+    let (status, out, _) = Call::with("").args(&["bash"]).output("completions").await;
+    assert!(status == 0 && out.contains("complete"), "{out}");
+    let (status, out, _) = Call::with("").output("--version").await;
+    assert!(status == 0 && out.starts_with("pcs "), "{out}");
+    let (_first, _second, config) = chain().await;
+    let pcs = Pcs::start(&config).await;
+    let mut stream = dial(pcs.address()).await;
+    stream
+        .write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.ends_with("{\"status\":\"healthy\"}"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn ready_within_a_second_and_small_when_idle() {
+    let (_first, _second, config) = chain().await;
+    let started = std::time::Instant::now();
+    let pcs = Pcs::start(&config).await;
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "an unoptimised build on a busy machine: {:?}",
+        started.elapsed()
+    );
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pcs.id())).unwrap_or_default();
+    let resident = status.lines().find_map(|line| {
+        line.strip_prefix("VmRSS:")?
+            .trim()
+            .strip_suffix(" kB")?
+            .parse()
+            .ok()
+    });
+    if let Some(kilobytes) = resident {
+        let kilobytes: u64 = kilobytes;
+        assert!(kilobytes < 50 * 1024, "{kilobytes} kB resident when idle");
+    }
+}

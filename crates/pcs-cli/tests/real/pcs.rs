@@ -1,0 +1,306 @@
+//! A running `pcs`, and the configurations it is given.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use pcs_testkit::real::{Peer, Signal, signal};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long it may take to be ready, or to end.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A `pcs` in a folder of its own. Dropping it kills it.
+pub(crate) struct Pcs {
+    child: Child,
+    dir: TempDir,
+    address: SocketAddr,
+}
+
+/// A call of `pcs` with a configuration, the environment of the machine left out.
+pub(crate) struct Call {
+    dir: TempDir,
+    prefix: Vec<String>,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+impl Call {
+    /// A call with this configuration file.
+    pub(crate) fn with(config: &str) -> Self {
+        let dir = TempDir::new().unwrap();
+        fs::write(dir.path().join("config.yaml"), config).unwrap();
+        Self {
+            dir,
+            prefix: Vec::new(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+        }
+    }
+
+    /// Runs it by way of another program.
+    pub(crate) fn by(mut self, prefix: &[&str]) -> Self {
+        self.prefix = prefix.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// More arguments.
+    pub(crate) fn args(mut self, arguments: &[&str]) -> Self {
+        self.arguments
+            .extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        self
+    }
+
+    /// One variable of its environment.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn command(&self, verb: &str) -> Command {
+        let words: Vec<&str> = self
+            .prefix
+            .iter()
+            .map(String::as_str)
+            .chain([env!("CARGO_BIN_EXE_pcs")])
+            .collect();
+        let (program, before) = words.split_first().unwrap();
+        let mut command = Command::new(program);
+        command.args(before).arg(verb).args(&self.arguments);
+        if ["run", "check", "probe", "healthcheck", "stats", "reload"].contains(&verb) {
+            command.arg("--config").arg(self.dir.path().join("config.yaml"));
+        }
+        command
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", self.dir.path());
+        command.current_dir(self.dir.path()).stdin(Stdio::null());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Runs `pcs VERB` to its end: exit status, standard output, standard error.
+    pub(crate) async fn output(self, verb: &str) -> (i32, String, String) {
+        let mut command = self.command(verb);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap())
+            .await
+            .unwrap();
+        drop(self);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (
+            output.status.code().unwrap_or(-1),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
+    }
+
+    /// Runs `pcs run` and waits until it is ready.
+    pub(crate) async fn start(self) -> Pcs {
+        let log = fs::File::create(self.dir.path().join("pcs.log")).unwrap();
+        let mut command = self.command("run");
+        let child = command
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut pcs = Pcs {
+            child,
+            dir: self.dir,
+            address: SocketAddr::from(([0, 0, 0, 0], 0)),
+        };
+        let deadline = Instant::now() + LIMIT;
+        while !pcs.events().iter().any(|event| event["event"] == "ready") {
+            let ended = pcs.child.try_wait().unwrap();
+            assert!(
+                ended.is_none() && Instant::now() < deadline,
+                "not ready, {ended:?}:\n{}",
+                pcs.log()
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        pcs.address = pcs.listener("proxy").expect("the proxy listens once it is ready");
+        pcs
+    }
+}
+
+impl Pcs {
+    /// Starts one with this configuration.
+    pub(crate) async fn start(config: &str) -> Self {
+        Call::with(config).start().await
+    }
+
+    /// Where its proxy port is.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its proxy port as a URL.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Where one of its listeners is: `proxy`, `admin` or `metrics`.
+    pub(crate) fn listener(&self, name: &str) -> Option<SocketAddr> {
+        let events = self.events();
+        let event = events
+            .iter()
+            .find(|event| event["event"] == "listening" && event["listener"] == name)?;
+        event["addr"].as_str()?.parse().ok()
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The file it was configured by.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.dir.path().join("config.yaml")
+    }
+
+    /// Its folder.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// All it said: standard output and standard error.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("pcs.log")).unwrap_or_default()
+    }
+
+    /// The JSON lines it said.
+    pub(crate) fn events(&self) -> Vec<Value> {
+        self.log()
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
+    }
+
+    /// The access events, once there are at least so many.
+    pub(crate) async fn accesses(&self, at_least: usize) -> Vec<Value> {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let mut events = self.events();
+            events.retain(|event| event["event"] == "access");
+            if events.len() >= at_least {
+                return events;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{} of {at_least} access events:\n{}",
+                events.len(),
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Whether it has ended, and how.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, what: Signal) {
+        signal(self.id(), what);
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            if let Some(status) = self.ended() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "does not end:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Drop for Pcs {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail: Vec<&str> = log.lines().rev().take(60).collect();
+            let tail: Vec<&str> = tail.into_iter().rev().collect();
+            eprintln!("the last of what pcs said:\n{}", tail.join("\n"));
+        }
+    }
+}
+
+/// A proxy of a configuration, in one line of YAML.
+pub(crate) fn entry(fields: &[(&str, &str)]) -> String {
+    let fields: Vec<String> = fields
+        .iter()
+        .map(|(key, value)| format!("{key}: {value}"))
+        .collect();
+    format!("{{{}}}", fields.join(", "))
+}
+
+/// A proxy of this protocol at this address, with an id and perhaps credentials.
+pub(crate) fn member(id: &str, protocol: &str, address: SocketAddr, login: Option<(&str, &str)>) -> String {
+    let (host, port) = (address.ip().to_string(), address.port().to_string());
+    let mut fields = vec![
+        ("id", id),
+        ("protocol", protocol),
+        ("host", &host),
+        ("port", &port),
+    ];
+    if let Some((user, password)) = login {
+        fields.extend([("username", user), ("password", password)]);
+    }
+    entry(&fields)
+}
+
+/// A corporate proxy: [`member`] without an id, with further fields.
+pub(crate) fn corporate(
+    protocol: &str,
+    address: SocketAddr,
+    login: Option<(&str, &str)>,
+    more: &[(&str, &str)],
+) -> String {
+    let (host, port) = (address.ip().to_string(), address.port().to_string());
+    let mut fields = vec![("protocol", protocol), ("host", &host), ("port", &port)];
+    if let Some((user, password)) = login {
+        fields.extend([("username", user), ("password", password)]);
+    }
+    fields.extend(more);
+    entry(&fields)
+}
+
+/// A whole configuration: port 0 everywhere, no checks in the background, short limits; `more` comes last.
+pub(crate) fn config(corporate: Option<&str>, members: &[String], more: &str) -> String {
+    let corporate = corporate.unwrap_or("null");
+    let members: String = members.iter().map(|member| format!("\n    - {member}")).collect();
+    let members = if members.is_empty() {
+        " []".to_owned()
+    } else {
+        members
+    };
+    format!(
+        "server: {{port: 0, timeout_seconds: 10, shutdown_grace_seconds: 10}}\n\
+         corporate_proxy: {corporate}\n\
+         rotation:\n  strategy: round_robin\n  proxies:{members}\n\
+         tunnel: {{connect_timeout_seconds: 1.5, read_timeout_seconds: 1.5}}\n\
+         health_check: {{enabled: false}}\n\
+         metrics: {{port: 0}}\n\
+         admin: {{port: 0}}\n\
+         {more}\n"
+    )
+}
+
+/// The user and the password of the corporate proxy of tests.
+pub(crate) const CORPORATE: (&str, &str) = ("corp-user", "corp-s3cret-Pa");
+/// The user and the password of the rotating proxies of tests.
+pub(crate) const ROTATING: (&str, &str) = ("rota-user", "rota-s3cret-Pb");
+
+/// The corporate proxy of most tests: Squid, at `peer`, with Basic.
+pub(crate) fn squid(peer: &Peer) -> String {
+    corporate("http", peer.address(), Some(CORPORATE), &[])
+}
