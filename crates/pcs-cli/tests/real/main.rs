@@ -15,6 +15,7 @@ mod chain;
 mod clients;
 mod commands;
 mod failure;
+mod metrics;
 mod namespace;
 mod pcs;
 mod programs;

@@ -27,14 +27,19 @@ fn forbidden() -> Vec<String> {
 }
 
 fn assert_clean(what: &str, text: &str) {
+    let text = text.to_lowercase();
     for secret in forbidden() {
-        if let Some(at) = text.to_lowercase().find(&secret.to_lowercase()) {
-            let around: String = text
+        if let Some((before, after)) = text.split_once(&secret.to_lowercase()) {
+            let before: String = before
                 .chars()
-                .skip(text[..at].chars().count().saturating_sub(200))
-                .take(400)
+                .rev()
+                .take(200)
+                .collect::<Vec<_>>()
+                .into_iter()
+                .rev()
                 .collect();
-            panic!("{what} shows a secret: …{around}…");
+            let after: String = after.chars().take(200).collect();
+            panic!("{what} shows a secret: …{before} >>> {secret} <<< {after}…");
         }
     }
 }

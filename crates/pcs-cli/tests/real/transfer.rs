@@ -20,7 +20,7 @@ async fn exchange(pcs: &Pcs, origin: &Origin, length: u64) {
     let write = async move {
         let mut pattern = Pattern::new(5);
         for _ in 0..length / MIB {
-            writer.write_all(&pattern.take(MIB as usize)).await.unwrap();
+            writer.write_all(&pattern.take(1 << 20)).await.unwrap();
         }
         writer
     };
