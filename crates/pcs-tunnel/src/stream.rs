@@ -35,7 +35,10 @@ impl ChainStream {
     /// A stream without early bytes.
     #[must_use]
     pub fn new(io: Io) -> Self {
-        Self { early: Bytes::new(), io }
+        Self {
+            early: Bytes::new(),
+            io,
+        }
     }
 
     /// The same stream, with `early` to be read before anything else.
@@ -77,14 +80,22 @@ impl From<TcpStream> for ChainStream {
     }
 }
 
+impl fmt::Debug for Io {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp(_) => "tcp",
+            Self::Tls(_) => "tls",
+            Self::Other(_) => "other",
+        })
+    }
+}
+
 impl fmt::Debug for ChainStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let io = match &self.io {
-            Io::Tcp(_) => "tcp",
-            Io::Tls(_) => "tls",
-            Io::Other(_) => "other",
-        };
-        f.debug_struct("ChainStream").field("io", &io).field("early", &self.early.len()).finish()
+        f.debug_struct("ChainStream")
+            .field("io", &self.io)
+            .field("early", &self.early.len())
+            .finish()
     }
 }
 
@@ -99,7 +110,11 @@ macro_rules! each_io {
 }
 
 impl AsyncRead for ChainStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if !self.early.is_empty() {
             let take = self.early.len().min(buf.remaining());
             buf.put_slice(self.early.get(..take).unwrap_or_default());

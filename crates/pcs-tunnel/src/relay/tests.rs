@@ -27,6 +27,10 @@ enum Step {
 
 /// What one end does, what was done to it, and who waits for it.
 #[derive(Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one fact that the model checks"
+)]
 struct End {
     reads: VecDeque<Step>,
     writes: VecDeque<Step>,
@@ -86,7 +90,7 @@ impl AsyncRead for Fake {
 
 impl Fake {
     /// Delivers what it sits on, if it does not block.
-    fn settle(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn settle(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
         let mut end = self.end.lock();
         if end.sitting.is_empty() {
             return Poll::Ready(Ok(()));

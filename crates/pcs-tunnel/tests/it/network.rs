@@ -227,7 +227,7 @@ impl Server {
             if let Ok(mut tls) = self.acceptor.accept(far).await {
                 tls.write_all(b"hello").await.unwrap();
                 tls.flush().await.unwrap();
-                tls.read(&mut [0]).await.unwrap_or(0);
+                assert_eq!(tls.read(&mut [0]).await.unwrap_or(0), 0);
             }
         };
         tokio::join!(client, server).0
@@ -403,7 +403,7 @@ async fn a_relay_over_tls_delivers_everything_both_ways() {
         hop_in.read_to_end(&mut up),
         browser_in.read_to_end(&mut down),
     );
-    (read_up.unwrap(), read_down.unwrap());
+    assert_eq!((read_up.unwrap(), read_down.unwrap()), (payload.len(), payload.len()));
     assert!(up == payload && down == payload);
     assert_eq!((report.up, report.down, report.spliced), (4 << 20, 4 << 20, 0));
     assert!(report.error.is_none(), "{report:?}");

@@ -119,7 +119,8 @@ async fn small_talk_after_bulk_is_delivered_at_once() {
             let bulk = vec![5; 4 * MIB];
             let mut heard = vec![0; 4 * MIB];
             let (said, read) = tokio::join!(upstream.write_all(&bulk), client.read_exact(&mut heard));
-            (said.unwrap(), read.unwrap());
+            said.unwrap();
+            assert_eq!(read.unwrap(), bulk.len());
             for turn in 0..50_u8 {
                 upstream.write_all(&[turn]).await.unwrap();
                 assert_eq!(client.read_u8().await.unwrap(), turn);

@@ -30,9 +30,9 @@ impl Resolve for Scripted {
     }
 }
 
-fn cache(resolver: Scripted, settings: NetworkSettings) -> (Arc<Scripted>, Cache) {
+fn cache(resolver: Scripted, settings: &NetworkSettings) -> (Arc<Scripted>, Cache) {
     let resolver = Arc::new(resolver);
-    (Arc::clone(&resolver), Cache::new(&settings, resolver))
+    (Arc::clone(&resolver), Cache::new(settings, resolver))
 }
 
 fn asked(resolver: &Scripted) -> usize {
@@ -45,7 +45,7 @@ fn name(text: &str) -> Arc<str> {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_is_believed_for_its_time_and_no_longer() {
-    let (resolver, cache) = cache(Scripted::default(), NetworkSettings::default());
+    let (resolver, cache) = cache(Scripted::default(), &NetworkSettings::default());
     let first = cache.lookup(&name("a.example")).await.unwrap();
     assert_eq!(&*first, &[IpAddr::from([192, 0, 2, 0])], "each address once");
     advance(Duration::from_secs(59)).await;
@@ -70,7 +70,7 @@ async fn a_failure_is_believed_for_one_second_at_most() {
             fails: true,
             ..Scripted::default()
         },
-        settings,
+        &settings,
     );
     let error = cache.lookup(&name("a.example")).await.unwrap_err();
     assert_eq!(error.to_string(), "could not resolve a.example");
@@ -90,7 +90,7 @@ async fn no_address_is_a_failure() {
             empty: true,
             ..Scripted::default()
         },
-        NetworkSettings::default(),
+        &NetworkSettings::default(),
     );
     assert_eq!(
         cache.lookup(&name("a.example")).await.unwrap_err().kind(),
@@ -100,7 +100,7 @@ async fn no_address_is_a_failure() {
 
 #[tokio::test(start_paused = true)]
 async fn callers_of_one_name_share_one_lookup() {
-    let (resolver, cache) = cache(Scripted::default(), NetworkSettings::default());
+    let (resolver, cache) = cache(Scripted::default(), &NetworkSettings::default());
     let begun = Instant::now();
     let (name, other) = (name("a.example"), name("b.example"));
     let (a, b, c) = tokio::join!(cache.lookup(&name), cache.lookup(&name), cache.lookup(&other));
@@ -111,7 +111,7 @@ async fn callers_of_one_name_share_one_lookup() {
 
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_gives_up_takes_nothing_from_its_followers() {
-    let (resolver, cache) = cache(Scripted::default(), NetworkSettings::default());
+    let (resolver, cache) = cache(Scripted::default(), &NetworkSettings::default());
     let name = name("a.example");
     let begun = Instant::now();
     let leader = tokio::time::timeout(Duration::from_millis(500), cache.lookup(&name));
@@ -126,7 +126,7 @@ async fn a_leader_that_gives_up_takes_nothing_from_its_followers() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lookup_that_everybody_left_is_joined_again_until_it_is_old() {
-    let (resolver, cache) = cache(Scripted::default(), NetworkSettings::default());
+    let (resolver, cache) = cache(Scripted::default(), &NetworkSettings::default());
     let name = name("a.example");
     tokio::time::timeout(Duration::from_millis(500), cache.lookup(&name))
         .await
@@ -152,7 +152,7 @@ async fn without_a_time_to_live_nothing_is_kept_but_lookups_are_shared() {
         dns_cache_ttl: Duration::ZERO,
         ..NetworkSettings::default()
     };
-    let (resolver, cache) = cache(Scripted::default(), settings);
+    let (resolver, cache) = cache(Scripted::default(), &settings);
     let name = name("a.example");
     let (a, b) = tokio::join!(cache.lookup(&name), cache.lookup(&name));
     assert!(a.is_ok() && b.is_ok());
@@ -167,7 +167,7 @@ async fn the_table_never_outgrows_its_bound() {
         max_cached_names: 10,
         ..NetworkSettings::default()
     };
-    let (_, cache) = cache(Scripted::default(), settings);
+    let (_, cache) = cache(Scripted::default(), &settings);
     for index in 0..50 {
         cache.lookup(&name(&format!("n{index}.example"))).await.unwrap();
         assert!(cache.names.lock().len() <= 10);
@@ -180,7 +180,7 @@ async fn the_table_never_outgrows_its_bound() {
 
 #[tokio::test(start_paused = true)]
 async fn forgetting_asks_anew_and_a_lookup_from_before_is_not_written_down() {
-    let (resolver, cache) = cache(Scripted::default(), NetworkSettings::default());
+    let (resolver, cache) = cache(Scripted::default(), &NetworkSettings::default());
     let name = name("a.example");
     let (old, ()) = tokio::join!(cache.lookup(&name), async {
         sleep(Duration::from_millis(500)).await;
