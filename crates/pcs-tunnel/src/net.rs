@@ -67,6 +67,8 @@ pub struct TcpDialed {
     pub dns: Duration,
     /// Time from the first SYN to the connection, lost races included.
     pub tcp: Duration,
+    /// When the connection stood: whoever measures the next phase need not read the clock again.
+    pub at: Instant,
 }
 
 /// Names, TCP and TLS towards the first hop (or the target of a direct dial). Share it by `Arc`.
@@ -135,7 +137,10 @@ impl Network {
         let begun = Instant::now();
         let (addresses, resolved) = match &endpoint.host {
             Host::Ip(_) => (None, begun),
-            Host::Name(name) => (Some(self.resolver.lookup(name).await?), Instant::now()),
+            Host::Name(name) => {
+                let (addresses, resolved) = self.resolver.lookup(name, begun).await?;
+                (Some(addresses), resolved)
+            }
         };
         let (stream, address) = match (endpoint.socket_addr(), addresses.as_deref()) {
             (Some(literal), _) => (dial::connect(literal, &self.own).await?, literal),
@@ -149,12 +154,14 @@ impl Network {
                 eyeballs::race(several, endpoint.port, self.attempt_delay, dial).await?
             }
         };
-        let dns = resolved.duration_since(begun);
+        let at = Instant::now();
+        let (dns, tcp) = (resolved.duration_since(begun), at.duration_since(resolved));
         Ok(TcpDialed {
             stream,
             address,
             dns,
-            tcp: resolved.elapsed(),
+            tcp,
+            at,
         })
     }
 

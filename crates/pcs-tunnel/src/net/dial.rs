@@ -10,16 +10,24 @@ use super::{NetError, OwnListeners};
 
 /// Connects to one address, unless it is our own.
 pub(super) async fn connect(address: SocketAddr, own: &OwnListeners) -> Result<TcpStream, NetError> {
-    if own.suspect(address) == Suspicion::Certain {
+    let suspicion = own.suspect(address);
+    if suspicion == Suspicion::Certain {
         return Err(NetError::Loop { address });
     }
     let stream = open(address)
         .await
         .map_err(|source| NetError::Connect { address, source })?;
-    if own.is_peer(&stream, address) {
+    if suspicion == Suspicion::IfLocal && ends_here(&stream, address) {
         return Err(NetError::Loop { address });
     }
     Ok(stream)
+}
+
+/// Whether a connection ends at this machine. Where its two addresses are the same, the kernel has routed it back;
+/// no list of interfaces is needed.
+fn ends_here(stream: &TcpStream, address: SocketAddr) -> bool {
+    let local = stream.local_addr();
+    local.is_ok_and(|local| local.ip().to_canonical() == address.ip().to_canonical())
 }
 
 /// Four system calls: socket, option, connect, registration. The readiness event itself says whether the connection

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use pcs_models::{Host, Target};
-use tokio::net::TcpStream;
 
 /// The addresses this process listens on, shared between whoever binds them and whoever dials.
 ///
@@ -62,15 +61,6 @@ impl OwnListeners {
             }
         }
         verdict
-    }
-
-    /// Whether a connection that was just made ends at ourselves. Where the two addresses of a connection are the
-    /// same, the kernel has routed it back to this machine; no list of interfaces is needed.
-    pub(super) fn is_peer(&self, stream: &TcpStream, address: SocketAddr) -> bool {
-        self.suspect(address) == Suspicion::IfLocal
-            && stream
-                .local_addr()
-                .is_ok_and(|local| local.ip().to_canonical() == address.ip().to_canonical())
     }
 }
 

@@ -132,24 +132,32 @@ impl Cache {
         self.names.lock().clear();
     }
 
-    /// The addresses of a name: at least one, each once.
-    pub(super) async fn lookup(&self, name: &Arc<str>) -> Result<Arc<[IpAddr]>, NetError> {
-        let answer = match self.known_or_asking(name) {
-            Ok(answer) => answer,
+    /// The addresses of a name, at least one and each once, and when they were known. An answer from the cache
+    /// costs no clock read.
+    pub(super) async fn lookup(
+        &self,
+        name: &Arc<str>,
+        now: Instant,
+    ) -> Result<(Arc<[IpAddr]>, Instant), NetError> {
+        let (answer, at) = match self.known_or_asking(name, now) {
+            Ok(answer) => (answer, now),
             Err(lookup) => {
                 let answer = lookup.clone().await;
-                self.settle(name, &lookup, &answer);
-                answer
+                let at = Instant::now();
+                self.settle(name, &lookup, &answer, at);
+                (answer, at)
             }
         };
-        answer.map_err(|source| NetError::Resolve {
-            name: Host::Name(Arc::clone(name)),
-            source,
-        })
+        match answer {
+            Ok(addresses) => Ok((addresses, at)),
+            Err(source) => Err(NetError::Resolve {
+                name: Host::Name(Arc::clone(name)),
+                source,
+            }),
+        }
     }
 
-    fn known_or_asking(&self, name: &Arc<str>) -> Result<Answer, Lookup> {
-        let now = Instant::now();
+    fn known_or_asking(&self, name: &Arc<str>, now: Instant) -> Result<Answer, Lookup> {
         let mut names = self.names.lock();
         match names.get(name) {
             Some(entry) if entry.ends() <= now => {}
@@ -170,7 +178,7 @@ impl Cache {
     }
 
     /// Writes an answer down, once: whoever comes first of those who waited for the same lookup.
-    fn settle(&self, name: &Arc<str>, lookup: &Lookup, answer: &Answer) {
+    fn settle(&self, name: &Arc<str>, lookup: &Lookup, answer: &Answer, now: Instant) {
         let mut names = self.names.lock();
         let Some(entry) = names.get_mut(name) else { return };
         if !matches!(entry, Entry::Asking { lookup: asking, .. } if asking.ptr_eq(lookup)) {
@@ -186,7 +194,7 @@ impl Cache {
         } else {
             *entry = Entry::Known {
                 answer: answer.clone(),
-                until: Instant::now() + ttl,
+                until: now + ttl,
             };
         }
     }
