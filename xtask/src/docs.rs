@@ -1,78 +1,87 @@
-//! Documents that are made from the code, and the check that they are as fresh as the code.
+//! Files that are made from the code, and the check that they are as fresh as the code.
 //!
-//! A crate offers one by an example program `docs_NAME` whose output is the document; the table says where it goes.
+//! A crate that makes some has an example program `generate`, which writes them below the folder that is its one
+//! argument, under the names they have below the root of the workspace.
 
-use std::collections::BTreeSet;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
 use crate::{metadata, shell};
 
-/// Example program, and the file that holds what it prints.
-const GENERATED: &[(&str, &str)] = &[
-    ("docs_configuration", "docs/configuration.md"),
-    ("docs_schema", "docs/config.schema.json"),
-    ("docs_metrics", "docs/metrics.md"),
-    ("docs_openapi", "docs/openapi.json"),
-];
+/// The name of the example programs.
+const GENERATOR: &str = "generate";
+/// Where such files lie.
+const FOLDERS: &[&str] = &["config", "docs", "deploy"];
 
-/// Regenerates every document.
+/// Writes every generated file anew.
 ///
 /// # Errors
 ///
 /// A generator does not run.
 pub(crate) fn run() -> Result<()> {
-    for (path, text) in generate()? {
-        fs::write(path, text)?;
-        println!("docs: wrote {path}");
-    }
+    generate(&shell::root())?;
+    println!("docs: written");
     Ok(())
 }
 
-/// Compares every document with what the code says now.
+/// Compares every generated file with what the code says now.
 ///
 /// # Errors
 ///
-/// The documents that are stale.
+/// The files that are stale.
 pub(crate) fn check() -> Result<()> {
-    let stale: Vec<&str> = generate()?
-        .into_iter()
-        .filter(|(path, text)| fs::read_to_string(path).ok().as_deref() != Some(text))
-        .map(|(path, _)| path)
-        .collect();
+    let fresh = metadata::target_folder()?.join("generated");
+    let _ = fs::remove_dir_all(&fresh);
+    for folder in FOLDERS {
+        fs::create_dir_all(fresh.join(folder))?;
+    }
+    generate(&fresh)?;
+    let mut names = Vec::new();
+    walk(&fresh, &mut names)?;
+    let mut stale = Vec::new();
+    for path in &names {
+        let name = path.strip_prefix(&fresh)?;
+        if fs::read(path)? != fs::read(shell::root().join(name)).unwrap_or_default() {
+            stale.push(name.display().to_string());
+        }
+    }
     if stale.is_empty() {
+        println!("docs: {} generated files are fresh", names.len());
         return Ok(());
     }
     bail!("stale, run `cargo xtask docs`: {}", stale.join(", "));
 }
 
-fn generate() -> Result<Vec<(&'static str, String)>> {
+fn generate(root: &Path) -> Result<()> {
     let packages = metadata::packages()?;
-    let mut documents = Vec::new();
-    let mut known = BTreeSet::new();
-    for (example, path) in GENERATED {
-        known.insert(*example);
-        let Some(package) = packages
-            .iter()
-            .find(|package| package.examples.iter().any(|name| name == example))
-        else {
-            continue;
-        };
-        let mut generator =
-            shell::cargo(&["run", "--quiet", "--package", &package.name, "--example", example]);
-        documents.push((*path, shell::read(&mut generator)?));
+    for package in packages
+        .iter()
+        .filter(|package| package.examples.iter().any(|name| name == GENERATOR))
+    {
+        let mut run = shell::cargo(&[
+            "run",
+            "--quiet",
+            "--package",
+            &package.name,
+            "--example",
+            GENERATOR,
+            "--",
+        ]);
+        shell::run(run.arg(root))?;
     }
-    let examples = packages.iter().flat_map(|package| &package.examples);
-    let homeless: Vec<&str> = examples
-        .map(String::as_str)
-        .filter(|name| name.starts_with("docs_") && !known.contains(name))
-        .collect();
-    if !homeless.is_empty() {
-        bail!(
-            "no place for the output of {} in xtask/src/docs.rs",
-            homeless.join(", ")
-        );
+    Ok(())
+}
+
+fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            walk(&path, files)?;
+        } else {
+            files.push(path);
+        }
     }
-    Ok(documents)
+    Ok(())
 }

@@ -26,12 +26,7 @@ pub(crate) struct Package {
 ///
 /// Cargo does not run, or says something unexpected.
 pub(crate) fn packages() -> Result<Vec<Package>> {
-    let text = shell::read(&mut shell::cargo(&[
-        "metadata",
-        "--format-version=1",
-        "--no-deps",
-    ]))?;
-    let metadata: Value = serde_json::from_str(&text)?;
+    let metadata = read()?;
     let packages = metadata["packages"]
         .as_array()
         .context("cargo metadata lists no packages")?;
@@ -39,6 +34,27 @@ pub(crate) fn packages() -> Result<Vec<Package>> {
         .iter()
         .map(|package| parse(package).context("cargo metadata has another shape"))
         .collect()
+}
+
+/// Where cargo builds.
+///
+/// # Errors
+///
+/// Cargo does not run, or says something unexpected.
+pub(crate) fn target_folder() -> Result<PathBuf> {
+    Ok(read()?["target_directory"]
+        .as_str()
+        .context("cargo metadata names no target folder")?
+        .into())
+}
+
+fn read() -> Result<Value> {
+    let text = shell::read(&mut shell::cargo(&[
+        "metadata",
+        "--format-version=1",
+        "--no-deps",
+    ]))?;
+    Ok(serde_json::from_str(&text)?)
 }
 
 fn parse(package: &Value) -> Option<Package> {

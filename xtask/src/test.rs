@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::report::Count;
-use crate::{packages, shell};
+use crate::{metadata, packages, shell};
 
 /// Where tests write why they could not run, one line each (`pcs_testkit::real`).
 const SKIP_LOG: &str = "PCS_SKIP_LOG";
@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         // The tests that miss their peer will say so one by one.
         println!("SKIPPED installing packages: {error:#}");
     }
-    let target = target_folder()?;
+    let target = metadata::target_folder()?;
     let skip_log = target.join("skipped-tests.txt");
     let _ = fs::remove_file(&skip_log);
 
@@ -144,19 +144,6 @@ fn libtest(arguments: &[&str], filters: &[&str], skip_log: &Path) -> Result<(Cou
         Err(anyhow::anyhow!("cargo {}: {status}", arguments.join(" ")))
     };
     Ok((Count::of_libtest(&said), ran))
-}
-
-fn target_folder() -> Result<PathBuf> {
-    let text = shell::read(&mut shell::cargo(&[
-        "metadata",
-        "--format-version=1",
-        "--no-deps",
-    ]))?;
-    let metadata: serde_json::Value = serde_json::from_str(&text)?;
-    Ok(metadata["target_directory"]
-        .as_str()
-        .context("cargo metadata names no target folder")?
-        .into())
 }
 
 /// Whether cargo has this subcommand; if not, installs the crate that brings it.

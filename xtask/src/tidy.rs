@@ -12,7 +12,10 @@ const MAX_LINES: usize = 600;
 /// What files aim at.
 const AIM: usize = 350;
 /// Files that may be longer, and why.
-const LONG: &[(&str, &str)] = &[];
+const LONG: &[(&str, &str)] = &[(
+    "crates/pcs-config/src/keys.rs",
+    "the one table of every key with its default and meaning: data, not code",
+)];
 /// Names that say nothing about what is inside.
 const NAMELESS: &[&str] = &[
     "mod.rs",
@@ -78,7 +81,7 @@ fn source_problems(name: &str, text: &str) -> Vec<String> {
     if lines > MAX_LINES && !excused && !is_test_file(name) {
         problems.push(format!("{name}: {lines} lines, {MAX_LINES} are the limit"));
     }
-    if !text.starts_with("//!") && !name.ends_with("/tests.rs") {
+    if !text.starts_with("//!") && !is_test_file(name) {
         problems.push(format!("{name}: does not begin by saying what it is for (`//!`)"));
     }
     problems
