@@ -35,7 +35,11 @@ impl<'a, M: Members + ?Sized> Candidates<'a, M> {
 
     /// All candidates, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = usize> {
-        let mut from = 0;
+        self.iter_from(0)
+    }
+
+    /// The candidates at `from` and after it, in order.
+    pub(crate) fn iter_from(&self, mut from: usize) -> impl Iterator<Item = usize> {
         std::iter::from_fn(move || {
             loop {
                 let at = self.members.next_eligible(from)?;
@@ -74,14 +78,7 @@ impl<'a, M: Members + ?Sized> Candidates<'a, M> {
 
     /// The first candidate at `start` or after it, around the end.
     fn first_from(&self, start: usize) -> Option<usize> {
-        let mut from = start;
-        while let Some(at) = self.members.next_eligible(from) {
-            if self.is_untried(at) {
-                return Some(at);
-            }
-            from = at + 1;
-        }
-        self.iter().next()
+        self.iter_from(start).next().or_else(|| self.iter().next())
     }
 }
 

@@ -107,6 +107,10 @@ impl Rendezvous {
     }
 
     /// The first point at `probe` or after it.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "there are fewer than 2³² top-bit values"
+    )]
     fn successor(&self, probe: u64) -> usize {
         let mut at = self
             .starts

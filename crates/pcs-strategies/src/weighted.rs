@@ -4,16 +4,20 @@ use rand::Rng;
 
 use crate::Members;
 use crate::alias::Alias;
-use crate::candidates::{Candidates, unit};
+use crate::candidates::{Candidates, below, unit};
 
 /// Up to so many eligible members the shares are exact.
 const COMPARE_ALL: usize = 128;
-/// Up to so many eligible members a draw by weight walks over all of them.
-const WALK_ALL: usize = 1024;
+/// A walk over all eligible members costs in proportion to their number, draws from the table to how few of all
+/// they are. Walking is cheaper while their number squared is below so many times the number of all (measured in
+/// bench `pick`).
+const WALK_FACTOR: usize = 20;
 /// Draws by static weight, of which one is taken by measurement.
 const SAMPLE: usize = 8;
 /// Draws from the table that may fall on ineligible members before the rest is drawn otherwise.
 const TABLE_TRIES: usize = 640;
+/// Milestones left on a walk.
+const MILESTONES: usize = 64;
 /// A success ratio below this counts as this: who recovers must be seen to.
 const MIN_SUCCESS: f64 = 0.05;
 /// Who is more than ten times slower than the fastest counts as ten times slower.
@@ -34,7 +38,7 @@ pub(crate) fn pick<M: Members + ?Sized, R: Rng + ?Sized>(
         }
     } else {
         sample(candidates, table, eligible, rng, |at| {
-            scored.push(candidates.members, at, 1.0)
+            scored.push(candidates.members, at, 1.0);
         });
     }
     scored.draw(rng).or_else(|| candidates.draw(rng))
@@ -51,7 +55,7 @@ fn sample<M: Members + ?Sized, R: Rng + ?Sized>(
     let Some(table) = table else {
         return (0..SAMPLE).map_while(|_| candidates.draw(rng)).for_each(push);
     };
-    if eligible <= WALK_ALL {
+    if eligible * eligible <= candidates.members.len() * WALK_FACTOR {
         return walk(candidates, rng, push);
     }
     let mut found = 0;
@@ -71,33 +75,45 @@ fn sample<M: Members + ?Sized, R: Rng + ?Sized>(
     }
 }
 
-/// Draws by static weight among few: one walk to add the weights up, one to find who holds the marks.
+/// Draws by static weight among few: one walk adds the weights up and leaves milestones, from which short ones find
+/// who holds each mark.
 fn walk<M: Members + ?Sized, R: Rng + ?Sized>(
     candidates: &Candidates<'_, M>,
     rng: &mut R,
     mut push: impl FnMut(usize),
 ) {
     let members = candidates.members;
-    let total: f64 = candidates.iter().map(|at| f64::from(members.weight(at))).sum();
-    let mut marks = [0.0; SAMPLE];
-    marks.fill_with(|| unit(rng) * total);
-    marks.sort_unstable_by(f64::total_cmp);
-    let mut marks = marks.into_iter().peekable();
-    let mut sum = 0.0;
-    for at in candidates.iter() {
-        sum += f64::from(members.weight(at));
-        while marks.next_if(|mark| *mark < sum).is_some() {
-            push(at);
+    let every = members.eligible_count() / MILESTONES + 1;
+    // Each names a member and the weight of all before it.
+    let mut milestones = [(0, usize::MAX); MILESTONES];
+    let mut total = 0;
+    for (passed, at) in candidates.iter().enumerate() {
+        if passed % every == 0
+            && let Some(milestone) = milestones.get_mut(passed / every)
+        {
+            *milestone = (at, total);
         }
-        if marks.peek().is_none() {
-            return;
-        }
+        total += usize::from(members.weight(at));
+    }
+    if total == 0 {
+        return;
+    }
+    for _ in 0..SAMPLE {
+        let mark = below(rng, total);
+        let passed = milestones.partition_point(|(_, sum)| *sum <= mark);
+        let (from, mut sum) = milestones[passed.saturating_sub(1)];
+        let holder = candidates.iter_from(from).find(|at| {
+            sum += usize::from(members.weight(*at));
+            mark < sum
+        });
+        // Nobody holds it where members dropped out since the walk.
+        holder.into_iter().for_each(&mut push);
     }
 }
 
 /// A handful of members with what their chances hang on.
 struct Scored {
-    entries: [(u32, f32, u32); COMPARE_ALL],
+    entries: [(u32, u32, f64); COMPARE_ALL],
     count: usize,
     fastest: u32,
 }
@@ -105,23 +121,20 @@ struct Scored {
 impl Scored {
     fn new() -> Self {
         Self {
-            entries: [(0, 0.0, 0); COMPARE_ALL],
+            entries: [(0, 0, 0.0); COMPARE_ALL],
             count: 0,
             fastest: u32::MAX,
         }
     }
 
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "no pool has 2³² members, scores need no more than 24 bits"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "no pool has 2³² members")]
     fn push<M: Members + ?Sized>(&mut self, members: &M, at: usize, weight: f64) {
         let Some(entry) = self.entries.get_mut(self.count) else {
             return;
         };
         let success = (f64::from(members.success_permille(at)) / 1000.0).clamp(MIN_SUCCESS, 1.0);
         let latency = members.latency_us(at);
-        *entry = (at as u32, (weight * success) as f32, latency);
+        *entry = (at as u32, latency, weight * success);
         self.count += 1;
         if latency != 0 {
             self.fastest = self.fastest.min(latency);
@@ -133,28 +146,25 @@ impl Scored {
         let fastest = f64::from(self.fastest);
         let entries = self.entries.get_mut(..self.count)?;
         let mut total = 0.0;
-        for (_, score, latency) in &mut *entries {
+        for (_, latency, score) in &mut *entries {
             // Who was never measured counts as fast: its first requests tell.
             let speed = if *latency == 0 {
                 1.0
             } else {
                 (fastest / f64::from(*latency)).clamp(MIN_SPEED, 1.0)
             };
-            total += f64::from(*score) * speed;
-            *score = total as f32;
+            total += *score * speed;
+            *score = total;
         }
         if total <= 0.0 {
             return None;
         }
         let mark = unit(rng) * total;
-        let entry = entries
-            .iter()
-            .find(|(_, sum, _)| mark < f64::from(*sum))
-            .or_else(|| {
-                // Rounding may put the mark past the last sum: then the last one that weighs something holds it.
-                let last = entries.last().map(|(_, sum, _)| *sum)?;
-                entries.iter().find(|(_, sum, _)| *sum >= last)
-            });
+        let entry = entries.iter().find(|(_, _, sum)| mark < *sum).or_else(|| {
+            // Rounding may put the mark past the last sum: then the last one that weighs something holds it.
+            let last = entries.last().map(|(_, _, sum)| *sum)?;
+            entries.iter().find(|(_, _, sum)| *sum >= last)
+        });
         entry.map(|(at, _, _)| *at as usize)
     }
 }

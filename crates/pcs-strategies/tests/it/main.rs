@@ -1,0 +1,7 @@
+//! What every strategy keeps, and what each promises.
+
+mod fairness;
+mod laws;
+mod pool;
+mod rendezvous;
+mod semantics;
