@@ -1,0 +1,181 @@
+//! What happens to a connection between its first byte and its tunnel.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pcs_models::{Blame, FailureKind, Retry};
+use pcs_tunnel::{ConnectRequest, Connected, DialError, TunnelRegistry};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::Shared;
+use crate::access::Rejection;
+use crate::answer::{Answer, Wire};
+use crate::buffer::Input;
+use crate::limits::Place;
+use crate::tunnel::Tunnel;
+use crate::worker::Guest;
+use crate::{http, socks};
+
+/// What the connections of one worker share.
+pub(crate) struct Door {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) registry: Arc<TunnelRegistry>,
+    /// Kept connections end as soon as they are idle.
+    pub(crate) draining: CancellationToken,
+    /// Everything ends now.
+    pub(crate) closing: CancellationToken,
+}
+
+/// A client and the bytes it has sent ahead.
+pub(crate) struct Visitor<'d> {
+    pub(crate) door: &'d Door,
+    pub(crate) client: TcpStream,
+    pub(crate) peer: SocketAddr,
+    pub(crate) input: Input,
+}
+
+/// Serves one client. The future that speaks with it is boxed and freed before the relay begins: an idle tunnel
+/// holds the relay and little else.
+pub(crate) async fn attend(door: Arc<Door>, client: TcpStream, peer: SocketAddr, guest: Guest) {
+    let spoken = {
+        let door = &*door;
+        let visitor = Visitor {
+            door,
+            client,
+            peer,
+            input: Input::default(),
+        };
+        let speaking = Box::pin(async move { door.closing.run_until_cancelled(greet(visitor)).await });
+        speaking.await
+    };
+    if let Some(Some(tunnel)) = spoken {
+        let (relay, account) = tunnel.start(&door.registry);
+        drop(door);
+        let report = relay.await;
+        account.close(&report);
+    }
+    drop(guest);
+}
+
+/// Tells the protocols apart by the first byte.
+async fn greet(mut visitor: Visitor<'_>) -> Option<Tunnel> {
+    let live = visitor.door.shared.live();
+    let deadline = Instant::now() + live.settings.budget;
+    let protocols = live.settings.protocols;
+    match timeout_at(deadline, visitor.input.fill(&visitor.client)).await {
+        Ok(Ok(0) | Err(_)) => return None,
+        Ok(Ok(_)) => {}
+        Err(_) if protocols.http => {
+            http::too_slow(visitor).await;
+            return None;
+        }
+        Err(_) => return None,
+    }
+    match visitor.input.unread().first() {
+        Some(&SOCKS5) if protocols.socks5 => socks::serve(visitor, deadline).await,
+        // Method names are tokens, and an empty line may come before them (RFC 9112 §2.2).
+        Some(b'A'..=b'Z' | b'a'..=b'z' | b'\r' | b'\n') if protocols.http => {
+            http::serve(visitor, deadline).await
+        }
+        // Text of some kind: an answer will be understood.
+        Some(b' '..=b'~') if protocols.http => http::serve(visitor, deadline).await,
+        first => {
+            visitor
+                .door
+                .shared
+                .access
+                .turned_away(visitor.peer, Rejection::UnknownProtocol);
+            let hint = hint(first.copied().unwrap_or_default());
+            tracing::info!(client = %visitor.peer, hint, "Client speaks another protocol");
+            None
+        }
+    }
+}
+
+/// What a person should do about a client that begins with this byte.
+fn hint(first: u8) -> &'static str {
+    match first {
+        TLS_HANDSHAKE => {
+            "the client speaks TLS to the proxy itself: write http:// in its proxy URL, not https://"
+        }
+        4 => "the client speaks SOCKS4: this port takes SOCKS5 and HTTP",
+        SOCKS5 => "SOCKS5 is switched off by server.protocols",
+        b'A'..=b'Z' => "HTTP is switched off by server.protocols",
+        _ => "this port takes HTTP proxy requests and SOCKS5",
+    }
+}
+
+/// Asks for a stream. The connector keeps the deadline itself and knows best what took so long; should it not,
+/// the client is not left hanging.
+pub(crate) async fn dial(door: &Door, request: &mut ConnectRequest) -> Result<Connected, DialError> {
+    let until = request.deadline + DIAL_GRACE;
+    match timeout_at(until, door.shared.connector.connect(request)).await {
+        Ok(dialled) => dialled,
+        Err(_) => {
+            let message = "the chain was not built in time";
+            Err(DialError::new(
+                FailureKind::Timeout,
+                Blame::Local,
+                Retry::Never,
+                message,
+            ))
+        }
+    }
+}
+
+/// Tells a client that there are too many, in its own language.
+pub(crate) async fn refuse(door: Arc<Door>, mut client: TcpStream, place: Place) {
+    let told = async {
+        let mut input = Input::default();
+        let protocols = door.shared.live().settings.protocols;
+        if input.fill(&client).await? == 0 {
+            return Ok(());
+        }
+        if input.unread().first() == Some(&SOCKS5) && protocols.socks5 {
+            client.write_all(&socks::NO_METHOD).await?;
+        } else if protocols.http {
+            let mut out = Vec::new();
+            Answer::too_many_connections().write(&mut out, None, Wire::CLOSE);
+            client.write_all(&out).await?;
+        }
+        linger(&mut client).await
+    };
+    let _ = door
+        .closing
+        .run_until_cancelled(timeout(REFUSAL_TIME, told))
+        .await;
+    drop(place);
+}
+
+/// Ends a connection so that the client gets to read the last answer: what it still sends is read for a moment,
+/// for closing over unread bytes would reset the connection and take the answer with it.
+pub(crate) async fn linger(client: &mut TcpStream) -> io::Result<()> {
+    client.shutdown().await?;
+    let mut input = Input::default();
+    let mut seen = 0;
+    let reading = async {
+        while seen < LINGER_BYTES {
+            match input.fill(client).await {
+                Ok(0) | Err(_) => break,
+                Ok(count) => {
+                    seen += count;
+                    input.consume(count);
+                }
+            }
+        }
+    };
+    let _ = timeout(LINGER_TIME, reading).await;
+    Ok(())
+}
+
+const DIAL_GRACE: Duration = Duration::from_millis(500);
+const SOCKS5: u8 = 5;
+const TLS_HANDSHAKE: u8 = 0x16;
+const REFUSAL_TIME: Duration = Duration::from_secs(2);
+const LINGER_TIME: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 1 << 20;

@@ -1,0 +1,243 @@
+//! HTTP/1.1 with a client: heads in order, each answered before the next is read.
+
+mod ask;
+mod connect;
+mod exchange;
+mod fields;
+mod flow;
+mod forward;
+mod local;
+mod response;
+mod target;
+
+use std::io;
+
+use pcs_models::Target;
+use pcs_tunnel::Connected;
+use pcs_tunnel::wire::http1::{HeadError, HeadScan, Strictness};
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, timeout_at};
+
+use self::ask::{Ask, Refusal};
+use crate::access::RequestKind;
+use crate::answer::{Answer, Persistence, Wire};
+use crate::door::{Visitor, linger};
+use crate::shared::Live;
+use crate::ticket::{Matter, Ticket};
+use crate::tunnel::{Standing, Tunnel};
+use crate::users::Parameters;
+
+/// What becomes of a client's connection after a request.
+enum After {
+    /// The next head may come.
+    Next,
+    /// It ends here.
+    Close,
+    /// It ends here, and bytes of the client may still be on their way.
+    Linger,
+    /// It is a tunnel now.
+    Tunnel(Box<Standing>),
+}
+
+/// An upstream on which the client authenticated itself to the target, kept for this client alone.
+struct Pinned {
+    target: Target,
+    parameters: Parameters,
+    connected: Connected,
+}
+
+/// What lives as long as the client's connection.
+struct Session<'d> {
+    visitor: Visitor<'d>,
+    pinned: Option<Pinned>,
+}
+
+/// Why there is no head.
+enum NoHead {
+    /// The client is gone or has nothing more to say.
+    Over,
+    /// Too slow.
+    Slow,
+    /// Not a head.
+    Bad(HeadError),
+}
+
+/// Serves requests until the connection ends or becomes a tunnel. The first bytes are there already; the first
+/// head has to be complete by `deadline`.
+pub(crate) async fn serve(visitor: Visitor<'_>, deadline: Instant) -> Option<Tunnel> {
+    let mut session = Session {
+        visitor,
+        pinned: None,
+    };
+    let mut first_deadline = Some(deadline);
+    loop {
+        let live = session.visitor.door.shared.live();
+        let after = match read_head(&mut session.visitor, &live, first_deadline.take()).await {
+            Ok(length) => session.answer(&live, length).await,
+            Err(NoHead::Over) => After::Close,
+            Err(NoHead::Slow) => session.refuse_unread(&Answer::too_slow_client()).await,
+            Err(NoHead::Bad(error)) => {
+                let max = live.settings.max_head_bytes;
+                session.refuse_unread(&refusal_of(error, max)).await
+            }
+        };
+        match after {
+            After::Next => {}
+            After::Close => return None,
+            After::Linger => {
+                let _ = linger(&mut session.visitor.client).await;
+                return None;
+            }
+            After::Tunnel(standing) => {
+                return Some(Tunnel {
+                    client: session.visitor.client,
+                    standing: *standing,
+                });
+            }
+        }
+    }
+}
+
+/// Answers a client that has not sent a byte in time.
+pub(crate) async fn too_slow(visitor: Visitor<'_>) {
+    let mut session = Session {
+        visitor,
+        pinned: None,
+    };
+    session.refuse_unread(&Answer::too_slow_client()).await;
+    let _ = linger(&mut session.visitor.client).await;
+}
+
+/// Reads until a head is complete; answers its length, empty lines before it dropped. The first head has its
+/// deadline from the accept; later ones may be waited for as long as the connection may be idle.
+async fn read_head(visitor: &mut Visitor<'_>, live: &Live, first: Option<Instant>) -> Result<usize, NoHead> {
+    let settings = &live.settings;
+    if visitor.input.is_empty() {
+        visitor.input.release();
+        let idle_until = Instant::now() + settings.idle_timeout;
+        let door = visitor.door;
+        let more = async {
+            tokio::select! {
+                biased;
+                read = visitor.input.fill(&visitor.client) => read.unwrap_or_default(),
+                () = door.draining.cancelled() => 0,
+            }
+        };
+        if timeout_at(idle_until, more).await.unwrap_or_default() == 0 {
+            return Err(NoHead::Over);
+        }
+    }
+    let mut scan = HeadScan::new(Strictness::Crlf, settings.max_head_bytes);
+    let deadline = first.unwrap_or_else(|| Instant::now() + settings.budget);
+    loop {
+        if let Some(end) = scan.advance(visitor.input.unread()).map_err(NoHead::Bad)? {
+            let start = scan.start();
+            visitor.input.consume(start);
+            return Ok(end - start);
+        }
+        match timeout_at(deadline, visitor.input.fill(&visitor.client)).await {
+            Ok(Ok(0)) if visitor.input.unread().iter().all(u8::is_ascii_whitespace) => {
+                return Err(NoHead::Over);
+            }
+            Ok(Ok(0)) => return Err(NoHead::Bad(HeadError::Malformed("the head is not complete"))),
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) => return Err(NoHead::Over),
+            Err(_) => return Err(NoHead::Slow),
+        }
+    }
+}
+
+fn refusal_of(error: HeadError, max: usize) -> Answer {
+    match error {
+        HeadError::TooLarge => Answer::head_too_large(max),
+        HeadError::TargetTooLong => Answer::target_too_long(max),
+        HeadError::TooManyFields => Answer::too_many_fields(),
+        error => Answer::malformed(error.to_string()),
+    }
+}
+
+impl Session<'_> {
+    /// Serves the request whose head is the first `length` unread bytes.
+    async fn answer(&mut self, live: &Live, length: usize) -> After {
+        let ask = ask::read(
+            self.visitor.input.unread().get(..length).unwrap_or_default(),
+            live,
+            self.visitor.peer,
+        );
+        self.visitor.input.consume(length);
+        match ask {
+            Ok(Ask::Connect(ask)) => Box::pin(connect::serve(self, live, *ask)).await,
+            Ok(Ask::Forward(ask)) => Box::pin(forward::serve(self, live, *ask)).await,
+            Ok(Ask::Local(ask)) => local::serve(self, live, ask).await,
+            Err(refusal) => self.refuse(*refusal).await,
+        }
+    }
+
+    /// Answers what could not be read as a request.
+    async fn refuse_unread(&mut self, answer: &Answer) -> After {
+        let ticket = self.ticket(RequestKind::Local, "-".into(), Matter::Unknown);
+        self.tell(ticket, answer, Wire::CLOSE).await;
+        After::Linger
+    }
+
+    /// Answers a request that is not to be followed.
+    async fn refuse(&mut self, refusal: Refusal) -> After {
+        let Refusal {
+            answer,
+            kind,
+            method,
+            matter,
+            mut wire,
+            body,
+        } = refusal;
+        // What follows the head is its body, not the next request: the connection can stay only if all of it is
+        // here already.
+        let skipped = !answer.closes && self.skip_body(body);
+        if !skipped || self.is_draining() {
+            wire.connection = Persistence::Close;
+        }
+        let ticket = self.ticket(kind, method, matter);
+        self.tell(ticket, &answer, wire).await;
+        if wire.connection == Persistence::Close {
+            After::Linger
+        } else {
+            After::Next
+        }
+    }
+
+    /// Writes an answer of ours and closes the request's account.
+    async fn tell(&mut self, mut ticket: Ticket, answer: &Answer, wire: Wire) {
+        let mut out = Vec::with_capacity(512);
+        answer.write(&mut out, Some(&ticket), wire);
+        ticket.answered_by_us(answer);
+        if self.write(&out).await.is_err() {
+            ticket.broke("client_gone");
+        }
+        ticket.finish();
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let patience = self.visitor.door.shared.live().settings.idle_timeout;
+        tokio::time::timeout(patience, self.visitor.client.write_all(bytes)).await?
+    }
+
+    /// Drops a body that is here whole; answers whether it was.
+    fn skip_body(&mut self, body: Option<u64>) -> bool {
+        let Some(length) = body.and_then(|length| usize::try_from(length).ok()) else {
+            return false;
+        };
+        let is_here = self.visitor.input.len() >= length;
+        if is_here {
+            self.visitor.input.consume(length);
+        }
+        is_here
+    }
+
+    fn ticket(&self, kind: RequestKind, method: std::borrow::Cow<'static, str>, matter: Matter) -> Ticket {
+        Ticket::new(&self.visitor.door.shared, self.visitor.peer, kind, method, matter)
+    }
+
+    fn is_draining(&self) -> bool {
+        self.visitor.door.draining.is_cancelled()
+    }
+}

@@ -1,0 +1,490 @@
+//! Plain HTTP: each request gets a proxy of its own, its answer is passed on as it comes.
+
+use std::io;
+
+use pcs_models::{Blame, FailureKind, HopName, Retry};
+use pcs_tunnel::wire::http1::{Body, BodyLength, HeadError, Trailers, Version};
+use pcs_tunnel::{ConnectRequest, Connected, DialError, Form, Purpose, Verdict, Via};
+use tokio::io::AsyncWriteExt;
+
+use super::ask::ForwardAsk;
+use super::exchange::{self, Cut, Ends, NoAnswer, Patience, Progress, Upload};
+use super::fields::keeps_trailer;
+use super::flow::Flow;
+use super::response::Reply;
+use super::{After, Pinned, Session};
+use crate::access::RequestKind;
+use crate::answer::{Answer, Persistence};
+use crate::buffer::Input;
+use crate::door::dial;
+use crate::shared::Live;
+use crate::ticket::{Matter, Ticket};
+use crate::tunnel::Standing;
+
+/// An answer that arrived, and the upstream that its body is still to be read from.
+struct Arrived {
+    connected: Connected,
+    output: Input,
+    reply: Reply,
+    upload: Upload,
+}
+
+/// What a try came to.
+enum Try {
+    Arrived(Box<Arrived>),
+    /// The upstream failed before it answered.
+    Failed(DialError, Verdict),
+    /// The client is at fault.
+    Client(NoAnswer),
+}
+
+/// One request being forwarded.
+struct Forwarding<'s, 'd> {
+    session: &'s mut Session<'d>,
+    live: &'s Live,
+    ask: ForwardAsk,
+    ticket: Ticket,
+    request: ConnectRequest,
+    /// Where the body begins in the client's bytes, if all of it is there: then it can be sent again.
+    whole_body: Option<usize>,
+}
+
+/// Forwards the request and passes the answer.
+pub(super) async fn serve(session: &mut Session<'_>, live: &Live, ask: ForwardAsk) -> After {
+    let matter = Matter::Resource {
+        authority: ask.authority.clone(),
+        path: ask.path.clone(),
+    };
+    let mut ticket = session.ticket(RequestKind::Forward, ask.method.clone(), matter);
+    ticket.asked_for(ask.parameters.pool.as_ref());
+    let whole_body = match ask.body {
+        BodyLength::None => true,
+        BodyLength::Exact(length) => session.visitor.input.len() as u64 >= length,
+        BodyLength::Chunked | BodyLength::UntilClose => false,
+    };
+    let deadline = ticket.begun() + live.settings.budget;
+    let request = ConnectRequest {
+        // An upgrade is a conversation with the target: a hop that forwards requests would only drop it.
+        purpose: if ask.upgrades {
+            Purpose::Tunnel
+        } else {
+            Purpose::Forward
+        },
+        pool: ask.parameters.pool.clone(),
+        session: ask.parameters.session.clone(),
+        replayable: ask.is_idempotent,
+        ..ConnectRequest::tunnel(ask.target.clone(), deadline)
+    };
+    let whole_body = whole_body.then(|| session.visitor.input.mark());
+    let forwarding = Forwarding {
+        session,
+        live,
+        ask,
+        ticket,
+        request,
+        whole_body,
+    };
+    forwarding.run().await
+}
+
+impl Forwarding<'_, '_> {
+    async fn run(mut self) -> After {
+        // The last answer that another try was to better: it passes if none does.
+        let mut held: Option<Box<Arrived>> = None;
+        loop {
+            let connected = match self.stream().await {
+                Ok(connected) => connected,
+                Err(error) => return self.settle(held, error).await,
+            };
+            match self.attempt(connected).await {
+                Try::Arrived(arrived) => match self.judge(arrived) {
+                    Ok(arrived) => return self.pass(arrived).await,
+                    Err(Unwanted::Answer(arrived)) => held = Some(arrived),
+                    Err(Unwanted::Challenge(error, Verdict::Pass)) => return self.settle(held, error).await,
+                    Err(Unwanted::Challenge(_, Verdict::Retry)) => {}
+                },
+                Try::Failed(_, Verdict::Retry) if self.request.replayable => {}
+                Try::Failed(error, _) => return self.settle(held, error).await,
+                Try::Client(fault) => return self.blame_client(fault).await,
+            }
+            if let Some(mark) = self.whole_body {
+                self.session.visitor.input.rewind(mark);
+            }
+        }
+    }
+
+    /// A stream: the one this client authenticated on, else whatever the connector has.
+    async fn stream(&mut self) -> Result<Connected, DialError> {
+        let is_ours = |pinned: &mut Pinned| {
+            pinned.target == self.ask.target && pinned.parameters == self.ask.parameters
+        };
+        let mut connected = match self.session.pinned.take_if(is_ours) {
+            Some(pinned) if !self.ask.upgrades => Connected {
+                reused: true,
+                ..pinned.connected
+            },
+            _ => {
+                let dialled = dial(self.session.visitor.door, &mut self.request).await;
+                dialled.inspect_err(|error| self.ticket.failed(&self.request, error))?
+            }
+        };
+        self.ticket.connected(&self.request, &mut connected);
+        Ok(connected)
+    }
+
+    /// Sends the request and waits for the head of its answer. Interim answers are passed on the way.
+    async fn attempt(&mut self, mut connected: Connected) -> Try {
+        let Session { visitor, .. } = &mut *self.session;
+        let settings = &self.live.settings;
+        let mut output = Input::default();
+        let trailers = Trailers::Keep(keeps_trailer);
+        let mut upload = Upload {
+            flow: Flow::new(self.ask.head(&connected.form), Body::new(self.ask.body, trailers)),
+            state: Progress::Running,
+            has_body: !matches!(self.ask.body, BodyLength::None | BodyLength::Exact(0)),
+        };
+        let mut patience = Patience {
+            deadline: self.request.deadline,
+            attempt: if self.request.replayable {
+                connected.outcome.patience()
+            } else {
+                None
+            },
+            budget: settings.budget,
+            idle: settings.idle_timeout,
+        };
+        let fault = loop {
+            let mut ends = Ends {
+                client: &mut visitor.client,
+                input: &mut visitor.input,
+                upstream: &mut connected.stream,
+                output: &mut output,
+            };
+            let max_head = settings.max_head_bytes;
+            let length = match exchange::response_head(&mut ends, &mut upload, &mut patience, max_head).await
+            {
+                Ok(length) => length,
+                Err(fault) => break fault,
+            };
+            let reply = Reply::read(
+                output.unread().get(..length).unwrap_or_default(),
+                self.ask.wire.to_head,
+            );
+            output.consume(length);
+            self.ticket.down += length as u64;
+            match reply {
+                Err(text) => {
+                    break NoAnswer::Broke(io::Error::new(io::ErrorKind::InvalidData, text));
+                }
+                Ok(reply) if reply.is_interim() => {
+                    // HTTP/1.0 knows none (RFC 9110 §15.2).
+                    if self.ask.version == Version::Http11 {
+                        let head = reply.head(BodyLength::None, Persistence::Keep);
+                        if visitor.client.write_all(&head).await.is_err() {
+                            break NoAnswer::ClientGone;
+                        }
+                    }
+                }
+                Ok(reply) => {
+                    self.sent(&upload);
+                    self.request.deadline = patience.deadline;
+                    return Try::Arrived(Box::new(Arrived {
+                        connected,
+                        output,
+                        reply,
+                        upload,
+                    }));
+                }
+            }
+        };
+        self.sent(&upload);
+        match fault {
+            fault @ (NoAnswer::ClientGone | NoAnswer::ClientSlow | NoAnswer::ClientMalformed(_)) => {
+                Try::Client(fault)
+            }
+            fault => {
+                let error = Self::failure(fault, &connected);
+                let verdict = connected.outcome.failed(&error);
+                Try::Failed(error, verdict)
+            }
+        }
+    }
+
+    /// Notes what of the request went out, and so whether it may go out again.
+    fn sent(&mut self, upload: &Upload) {
+        self.ticket.up += upload.flow.sent;
+        let can_resend = self.whole_body.is_some() || !upload.flow.body_began;
+        // "Idempotent, or not one body byte sent": a body of no bytes cannot prove that nothing was done.
+        let held_back = upload.has_body && !upload.flow.body_began;
+        self.request.replayable = can_resend && (self.ask.is_idempotent || held_back);
+    }
+
+    /// What happened upstream, in the one vocabulary.
+    fn failure(fault: NoAnswer, connected: &Connected) -> DialError {
+        let retry = if connected.reused {
+            Retry::Same
+        } else {
+            Retry::Other
+        };
+        let (kind, text) = match fault {
+            NoAnswer::Slow => (FailureKind::Timeout, "no response in time".to_owned()),
+            NoAnswer::Malformed(HeadError::TooLarge) => (
+                FailureKind::Protocol,
+                "the response head is larger than allowed".to_owned(),
+            ),
+            NoAnswer::Malformed(error) => (FailureKind::Protocol, format!("not an HTTP response: {error}")),
+            NoAnswer::Broke(error) if error.kind() == io::ErrorKind::InvalidData => {
+                (FailureKind::Protocol, format!("not an HTTP response: {error}"))
+            }
+            _ => (
+                FailureKind::Reset,
+                "the connection ended before a response came".to_owned(),
+            ),
+        };
+        DialError::new(kind, Blame::Target, retry, text).at(speaker(connected))
+    }
+
+    /// Whether the answer is the one to pass.
+    fn judge(&self, mut arrived: Box<Arrived>) -> Result<Box<Arrived>, Unwanted> {
+        let status = arrived.reply.status;
+        if status == 407 {
+            // It asks for our credentials, and the client has none that it could want.
+            let text = "it wants credentials, or other ones than configured";
+            let error = DialError::new(FailureKind::Auth, Blame::Target, Retry::Other, text)
+                .at(speaker(&arrived.connected))
+                .with_status(status);
+            let verdict = arrived.connected.outcome.failed(&error);
+            let verdict = if self.request.replayable {
+                verdict
+            } else {
+                Verdict::Pass
+            };
+            return Err(Unwanted::Challenge(error, verdict));
+        }
+        if status == 101 && !self.ask.upgrades {
+            let text = "it switched protocols without being asked";
+            let error = DialError::new(FailureKind::Protocol, Blame::Target, Retry::Never, text)
+                .at(speaker(&arrived.connected));
+            arrived.connected.outcome.failed(&error);
+            return Err(Unwanted::Challenge(error, Verdict::Pass));
+        }
+        let verdict = arrived
+            .connected
+            .outcome
+            .response(status, self.request.replayable);
+        if verdict == Verdict::Retry && self.request.replayable {
+            return Err(Unwanted::Answer(arrived));
+        }
+        Ok(arrived)
+    }
+
+    /// No further try: the answer that was held back passes, else the failure is told.
+    async fn settle(mut self, held: Option<Box<Arrived>>, error: DialError) -> After {
+        if let Some(mut held) = held {
+            self.ticket.connected(&self.request, &mut held.connected);
+            return self.pass(held).await;
+        }
+        let mut answer = Answer::to_failure(&error);
+        match error.kind() {
+            FailureKind::Timeout if self.ticket.up > 0 => answer = answer.with_token("http_response_timeout"),
+            FailureKind::Reset if self.ticket.up > 0 => {
+                answer = answer.with_token("http_response_incomplete");
+            }
+            _ => {}
+        }
+        let mut wire = self.ask.wire;
+        // A body of which part was sent leaves nobody knowing where the next request begins.
+        let clean = match self.whole_body {
+            Some(mark) => {
+                self.session.visitor.input.rewind(mark);
+                let length = match self.ask.body {
+                    BodyLength::Exact(length) => length,
+                    BodyLength::None | BodyLength::Chunked | BodyLength::UntilClose => 0,
+                };
+                self.session.skip_body(Some(length))
+            }
+            None => false,
+        };
+        if !clean || answer.closes || self.session.is_draining() {
+            wire.connection = Persistence::Close;
+        }
+        self.session.tell(self.ticket, &answer, wire).await;
+        if wire.connection == Persistence::Close {
+            After::Linger
+        } else {
+            After::Next
+        }
+    }
+
+    async fn blame_client(mut self, fault: NoAnswer) -> After {
+        let answer = match fault {
+            NoAnswer::ClientSlow => Answer::too_slow_client(),
+            NoAnswer::ClientMalformed(error) => Answer::malformed(error.to_string()),
+            _ => {
+                self.ticket.broke("client_gone");
+                self.ticket.finish();
+                return After::Close;
+            }
+        };
+        let wire = crate::answer::Wire {
+            connection: Persistence::Close,
+            ..self.ask.wire
+        };
+        self.session.tell(self.ticket, &answer, wire).await;
+        After::Linger
+    }
+
+    /// Passes the answer to the client.
+    async fn pass(mut self, arrived: Box<Arrived>) -> After {
+        let Arrived {
+            mut connected,
+            mut output,
+            reply,
+            mut upload,
+        } = *arrived;
+        if reply.status == 101 {
+            return self.switch(connected, &output, &reply).await;
+        }
+        let (length, trailers) = match (reply.length, self.ask.version) {
+            (BodyLength::Chunked, Version::Http10) => (BodyLength::UntilClose, Trailers::Unwrap),
+            (length, _) => (length, Trailers::Keep(keeps_trailer)),
+        };
+        let mut connection = self.ask.wire.connection;
+        // An answer before the end of its request: what of the body is still to come may never do.
+        if length == BodyLength::UntilClose || upload.state != Progress::Done || self.session.is_draining() {
+            connection = Persistence::Close;
+        }
+        self.ticket.answered(reply.status);
+        let mut download = Flow::new(reply.head(length, connection), Body::new(reply.length, trailers));
+        let visitor = &mut self.session.visitor;
+        let mut ends = Ends {
+            client: &mut visitor.client,
+            input: &mut visitor.input,
+            upstream: &mut connected.stream,
+            output: &mut output,
+        };
+        let (up, idle) = (upload.flow.sent, self.live.settings.idle_timeout);
+        let passed = exchange::response_body(&mut ends, &mut upload, &mut download, idle).await;
+        self.ticket.up += upload.flow.sent - up;
+        self.ticket.down += download.sent;
+        connected.outcome.moved(self.ticket.up, self.ticket.down);
+        if let Err(cut) = passed {
+            return self.cut(&cut, length);
+        }
+        let is_clean = reply.is_persistent
+            && upload.state == Progress::Done
+            && output.is_empty()
+            && reply.length != BodyLength::UntilClose;
+        if is_clean {
+            self.keep(connected);
+        }
+        self.ticket.finish();
+        match connection {
+            Persistence::Keep | Persistence::KeepOld => After::Next,
+            Persistence::Close if upload.state == Progress::Done => After::Close,
+            Persistence::Close => After::Linger,
+        }
+    }
+
+    /// Gives the upstream back, or keeps it for this client where it is authenticated as this client.
+    fn keep(&mut self, connected: Connected) {
+        if self.ask.pins {
+            self.session.pinned = Some(Pinned {
+                target: self.ask.target.clone(),
+                parameters: self.ask.parameters.clone(),
+                connected,
+            });
+        } else {
+            let Connected { stream, outcome, .. } = connected;
+            outcome.park(stream);
+        }
+    }
+
+    /// The body broke off. Where only the end of the connection ends it, the client must not take that for the
+    /// whole: the connection is reset.
+    fn cut(mut self, cut: &Cut, length: BodyLength) -> After {
+        self.ticket.broke(match cut {
+            Cut::ClientGone => "client_gone",
+            Cut::Upstream => "reset",
+            Cut::Idle => "idle",
+        });
+        self.ticket.finish();
+        if length == BodyLength::UntilClose {
+            let _ = self.session.visitor.client.set_zero_linger();
+        }
+        After::Close
+    }
+
+    /// The target speaks another protocol from here on.
+    async fn switch(self, connected: Connected, output: &Input, reply: &Reply) -> After {
+        let visitor = &mut self.session.visitor;
+        let said = bytes::Bytes::copy_from_slice(output.unread());
+        let early = bytes::Bytes::copy_from_slice(visitor.input.unread());
+        visitor.input.consume(early.len());
+        let connected = Connected {
+            stream: connected.stream.rewound(said),
+            ..connected
+        };
+        let head = reply.head(BodyLength::None, Persistence::Keep);
+        Standing::announce(
+            &mut visitor.client,
+            &head,
+            reply.status,
+            early,
+            connected,
+            self.ticket,
+        )
+        .await
+        .map_or(After::Close, |standing| After::Tunnel(Box::new(standing)))
+    }
+}
+
+/// An answer that does not pass.
+enum Unwanted {
+    /// Another try may have a better one.
+    Answer(Box<Arrived>),
+    /// It is no answer for the client.
+    Challenge(DialError, Verdict),
+}
+
+/// Whose answer is read on a stream: the last proxy's, or that of the target behind it.
+fn speaker(connected: &Connected) -> HopName {
+    match (&connected.form, &connected.via) {
+        (Form::Origin, _) | (Form::Absolute { .. }, Via::Direct) => HopName::target(),
+        (Form::Absolute { .. }, Via::Corporate) => HopName::corporate(),
+        (Form::Absolute { .. }, Via::Proxy { id, .. }) => HopName::from(id),
+    }
+}
+
+impl ForwardAsk {
+    /// The head of the request as the next hop gets it.
+    fn head(&self, form: &Form) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.fields.len() + self.path.len() + self.authority.len() + 64);
+        out.extend_from_slice(self.method.as_bytes());
+        match form {
+            Form::Origin => {
+                // The query of an empty path needs its slash here (RFC 9112 §3.2.1).
+                out.extend_from_slice(if self.path.starts_with('?') { b" /" } else { b" " });
+                out.extend_from_slice(self.path.as_bytes());
+            }
+            Form::Absolute { .. } => {
+                out.extend_from_slice(b" http://");
+                out.extend_from_slice(self.authority.as_bytes());
+                // `*` is the empty path again where the authority is written (RFC 9112 §3.2.4).
+                if self.path != "*" {
+                    out.extend_from_slice(self.path.as_bytes());
+                }
+            }
+        }
+        out.extend_from_slice(b" HTTP/1.1\r\n");
+        if let Form::Absolute {
+            authorization: Some(value),
+        } = form
+        {
+            super::fields::write_field(&mut out, "Proxy-Authorization", value.expose().as_bytes());
+        }
+        out.extend_from_slice(&self.fields);
+        out.extend_from_slice(b"\r\n");
+        out
+    }
+}

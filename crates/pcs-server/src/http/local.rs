@@ -1,0 +1,92 @@
+//! Requests to PCS itself: health, PAC file, and a hint for whoever takes it for a web server.
+
+use pcs_models::Target;
+
+use super::ask::{LocalAsk, Refusal};
+use super::{After, Session};
+use crate::access::RequestKind;
+use crate::answer::{Answer, Persistence, Wire};
+use crate::shared::Live;
+use crate::ticket::Matter;
+
+/// Answers a request in origin form.
+pub(super) async fn serve(session: &mut Session<'_>, live: &Live, ask: LocalAsk) -> After {
+    let route = ask.path.split('?').next().unwrap_or_default();
+    let reads = matches!(&*ask.method, "GET" | "HEAD");
+    let (content_type, body) = match route {
+        "/health" if reads => ("application/json", "{\"status\":\"healthy\"}".to_owned()),
+        "/proxy.pac" if reads => match proxy_authority(session, live, ask.host.as_deref()) {
+            Some(authority) => ("application/x-ns-proxy-autoconfig", pac(&authority)),
+            None => return refuse(session, ask).await,
+        },
+        _ => return refuse(session, ask).await,
+    };
+    let mut wire = ask.wire;
+    if !session.skip_body(ask.body) || session.is_draining() {
+        wire.connection = Persistence::Close;
+    }
+    let mut ticket = session.ticket(RequestKind::Local, ask.method, Matter::Local(ask.path));
+    let sent = session.write(&message(content_type, &body, wire)).await;
+    ticket.answered(200);
+    if sent.is_err() {
+        ticket.broke("client_gone");
+    }
+    ticket.finish();
+    if wire.connection == Persistence::Close {
+        After::Linger
+    } else {
+        After::Next
+    }
+}
+
+async fn refuse(session: &mut Session<'_>, ask: LocalAsk) -> After {
+    let detail = "this is a proxy, not a web server: set it as the HTTP or SOCKS5 proxy of your client \
+                  (GET /health and GET /proxy.pac are all that it serves itself)";
+    let refusal = Refusal {
+        answer: Answer::not_here(detail),
+        kind: RequestKind::Local,
+        method: ask.method,
+        matter: Matter::Local(ask.path),
+        wire: ask.wire,
+        body: ask.body,
+    };
+    session.refuse(refusal).await
+}
+
+fn message(content_type: &str, body: &str, wire: Wire) -> Vec<u8> {
+    let mut out = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n{}\r\n",
+        body.len(),
+        wire.connection()
+    );
+    if !wire.to_head {
+        out.push_str(body);
+    }
+    out.into_bytes()
+}
+
+/// What this client can reach the proxy by: the `Host` it wrote, where that is a proper one.
+fn proxy_authority(session: &Session<'_>, live: &Live, host: Option<&str>) -> Option<String> {
+    let local = session.visitor.client.local_addr().ok();
+    let port = local.map_or(80, |address| address.port());
+    if let Some(host) = host.and_then(|host| Target::parse_with_default(host, port).ok()) {
+        return Some(host.to_string());
+    }
+    live.settings
+        .advertised
+        .as_ref()
+        .map(ToString::to_string)
+        .or_else(|| local.map(|address| address.to_string()))
+}
+
+/// A PAC file that names this proxy and no way around it.
+fn pac(authority: &str) -> String {
+    format!(
+        "function FindProxyForURL(url, host) {{\n  \
+           if (host === \"localhost\" || shExpMatch(host, \"127.*\") || host === \"::1\" || host === \"[::1]\") {{\n    \
+             return \"DIRECT\";\n  \
+           }}\n  \
+           return \"PROXY {authority}\";\n\
+         }}\n"
+    )
+}

@@ -1,0 +1,98 @@
+//! A tunnel that stands: bytes both ways until it ends.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use pcs_tunnel::{ChainStream, Connected, EndedBy, Outcome, Relay, RelayReport, TunnelRegistry};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::ticket::Ticket;
+
+/// All of a tunnel but the client's socket.
+pub(crate) struct Standing {
+    /// Bytes of the client that came with its head.
+    early: Bytes,
+    upstream: ChainStream,
+    account: Box<Account>,
+}
+
+/// What is left of a connection once its tunnel stands: small, for it is all that an idle tunnel holds.
+pub(crate) struct Tunnel {
+    pub(crate) client: TcpStream,
+    pub(crate) standing: Standing,
+}
+
+/// Who has to be told when a tunnel ends.
+pub(crate) struct Account {
+    outcome: Box<dyn Outcome>,
+    ticket: Ticket,
+}
+
+impl Standing {
+    /// Tells the client that its tunnel stands, with what the upstream has said already behind it in the same
+    /// write. `None` where the client is gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives the stream up.
+    pub(crate) async fn announce(
+        client: &mut TcpStream,
+        head: &[u8],
+        status: u16,
+        early: Bytes,
+        connected: Connected,
+        mut ticket: Ticket,
+    ) -> Option<Self> {
+        let Connected {
+            stream, mut outcome, ..
+        } = connected;
+        let (said, io) = stream.into_parts();
+        let down = said.len() as u64;
+        let mut first: io::Result<()> = client.write_all_buf(&mut head.chain(said)).await;
+        if first.is_ok() {
+            first = client.flush().await;
+        }
+        if first.is_err() {
+            ticket.broke("client_gone");
+            return None;
+        }
+        ticket.answered(status);
+        ticket.down += down;
+        outcome.moved(0, down);
+        Some(Self {
+            early,
+            upstream: ChainStream::new(io),
+            account: Box::new(Account { outcome, ticket }),
+        })
+    }
+}
+
+impl Tunnel {
+    /// The relay of this tunnel, and who is told of its end.
+    pub(crate) fn start(self, registry: &Arc<TunnelRegistry>) -> (Relay, Box<Account>) {
+        let Standing {
+            early,
+            upstream,
+            account,
+        } = self.standing;
+        let client = ChainStream::from(self.client).rewound(early);
+        (Relay::new(client, upstream).registered(registry), account)
+    }
+}
+
+impl Account {
+    pub(crate) fn close(mut self, report: &RelayReport) {
+        self.outcome.moved(report.up, report.down);
+        self.ticket.up += report.up;
+        self.ticket.down += report.down;
+        match report.ended_by {
+            EndedBy::ClientClosed | EndedBy::UpstreamClosed | EndedBy::BothClosed => {}
+            ended @ (EndedBy::Idle | EndedBy::Drained | EndedBy::ClientError | EndedBy::UpstreamError) => {
+                self.ticket.broke(ended.as_str());
+            }
+        }
+        self.ticket.finish();
+    }
+}
