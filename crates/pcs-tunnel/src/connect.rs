@@ -170,7 +170,10 @@ pub struct Connected {
 
 impl fmt::Debug for Connected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connected").field("via", &self.via).field("reused", &self.reused).finish_non_exhaustive()
+        f.debug_struct("Connected")
+            .field("via", &self.via)
+            .field("reused", &self.reused)
+            .finish_non_exhaustive()
     }
 }
 
@@ -195,6 +198,12 @@ pub trait Outcome: Send {
     /// closed or broke it before a single byte came down, although bytes had gone up (not told where the client
     /// went away first). Says whether the connector would try again for a replayable request.
     fn failed(&mut self, error: &DialError) -> Verdict;
+
+    /// When to give up waiting for a response head so that another attempt has time left; `None` waits until the
+    /// request's own deadline. Heeded only while the request can be sent again.
+    fn patience(&self) -> Option<Instant> {
+        None
+    }
 
     /// Bytes that went through, to be added to what was told before.
     fn moved(&mut self, up: u64, down: u64);
