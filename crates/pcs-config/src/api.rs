@@ -6,7 +6,6 @@ use std::num::NonZeroU16;
 use crate::build::Builder;
 use crate::config::MemberConfig;
 use crate::error::{Findings, Place};
-use crate::files::Files;
 use crate::fill::{Filled, Filler, Value};
 use crate::keys::MEMBER;
 use crate::node::Node;
@@ -55,12 +54,12 @@ impl MemberPatch {
 /// # Errors
 ///
 /// Every mistake at once.
+#[expect(clippy::missing_panics_doc, reason = "the invariant holds for every body")]
 pub fn member_from_json(body: serde_json::Value) -> Result<MemberConfig, Vec<FieldError>> {
     let mut findings = Findings::default();
     let filled = fill(body, &mut findings);
     let member = Builder {
         findings: &mut findings,
-        files: &Files,
     }
     .member(&filled, "");
     finish(findings)?;
@@ -72,6 +71,7 @@ pub fn member_from_json(body: serde_json::Value) -> Result<MemberConfig, Vec<Fie
 /// # Errors
 ///
 /// Every mistake at once; keys other than `enabled`, `weight` and `tags` are mistakes.
+#[expect(clippy::missing_panics_doc, reason = "the invariant holds for every body")]
 pub fn patch_from_json(body: serde_json::Value) -> Result<MemberPatch, Vec<FieldError>> {
     const CHANGEABLE: [&str; 3] = ["enabled", "weight", "tags"];
     let given: Vec<String> = match &body {
@@ -89,7 +89,6 @@ pub fn patch_from_json(body: serde_json::Value) -> Result<MemberPatch, Vec<Field
     }
     let patch = Builder {
         findings: &mut findings,
-        files: &Files,
     }
     .patch(&filled, &given);
     finish(findings)?;

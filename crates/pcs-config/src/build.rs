@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::error::{ErrorKind, Findings, Place};
-use crate::files::Files;
 use crate::fill::{Filled, Value};
 
 pub(crate) use view::View;
@@ -35,7 +34,6 @@ pub(crate) struct Named {
 #[derive(Debug)]
 pub(crate) struct Builder<'a> {
     pub(crate) findings: &'a mut Findings,
-    pub(crate) files: &'a Files,
 }
 
 impl Builder<'_> {
@@ -58,7 +56,9 @@ impl Builder<'_> {
         let view = View::new(section, values, "", &root.place);
         let server = self.server(&view);
         let corporate = self.corporate(&view);
-        let health_check = self.health(&view.section("health_check")?, None);
+        let health_check = view
+            .section("health_check")
+            .and_then(|own| self.health(&own, None));
         let tunnel = sections::tunnel(&view);
         let circuit_breaker = sections::circuit_breaker(&view);
         let retry = self.retry(&view);
@@ -72,10 +72,11 @@ impl Builder<'_> {
         let chain_is_named = named.corporate || named.rotation || named.pools || has_state;
         let corporate_is_all =
             !named.rotation && !named.pools && !has_state && matches!(&corporate, Ok(Some(_)) | Err(Bad));
-        let pools = match &health_check {
-            Ok(health) => self.pools(&view, named, health, chain_is_named && !corporate_is_all),
-            Err(Bad) => Err(Bad),
+        let base = match &health_check {
+            Ok(health) => health.clone(),
+            Err(Bad) => self.default_health()?,
         };
+        let pools = self.pools(&view, named, &base, chain_is_named && !corporate_is_all);
         let routes = self.routes(&view, named, corporate.as_ref().is_ok_and(Option::is_some));
         if let (Ok(pools), Ok(corporate)) = (&pools, &corporate) {
             self.ping_needs_first_hop(&view, pools, corporate.is_some());

@@ -1,4 +1,4 @@
-//! Reading files, bounded, and who else may read them.
+//! Reading files, bounded, and who else may read them: the one place of this crate that touches files.
 
 use std::fmt;
 use std::fs::File;
@@ -11,10 +11,6 @@ pub(crate) const MAX_CONFIG: u64 = 1024 * 1024;
 const MAX_SECRET: u64 = 4096;
 /// The largest file of authorities.
 const MAX_CA: u64 = 4 * 1024 * 1024;
-
-/// Access to files; the one place of this crate that touches them.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Files;
 
 /// A file's text.
 pub(crate) struct Content {
@@ -31,33 +27,32 @@ impl fmt::Debug for Content {
     }
 }
 
-impl Files {
-    pub(crate) fn config(self, path: &Path) -> Result<Content, String> {
-        read(path, MAX_CONFIG)
-    }
+/// The configuration file.
+pub(crate) fn config(path: &Path) -> Result<Content, String> {
+    read(path, MAX_CONFIG)
+}
 
-    /// A secret: the file's text without the one line end that editors put at its end.
-    pub(crate) fn secret(self, path: &Path) -> Result<Content, String> {
-        let mut content = read(path, MAX_SECRET)?;
-        if content.text.ends_with('\n') {
+/// A secret: the file's text without the one line end that editors put at its end.
+pub(crate) fn secret(path: &Path) -> Result<Content, String> {
+    let mut content = read(path, MAX_SECRET)?;
+    if content.text.ends_with('\n') {
+        content.text.pop();
+        if content.text.ends_with('\r') {
             content.text.pop();
-            if content.text.ends_with('\r') {
-                content.text.pop();
-            }
         }
-        Ok(content)
     }
+    Ok(content)
+}
 
-    /// Whether a file of authorities can be read and holds a certificate.
-    pub(crate) fn authorities(self, path: &Path) -> Result<(), String> {
-        let content = read(path, MAX_CA)?;
-        if content.text.contains("-----BEGIN CERTIFICATE-----")
-            || content.text.contains("-----BEGIN TRUSTED CERTIFICATE-----")
-        {
-            Ok(())
-        } else {
-            Err(format!("`{}` holds no PEM certificate", path.display()))
-        }
+/// Whether a file of authorities can be read and holds a certificate.
+pub(crate) fn authorities(path: &Path) -> Result<(), String> {
+    let content = read(path, MAX_CA)?;
+    if content.text.contains("-----BEGIN CERTIFICATE-----")
+        || content.text.contains("-----BEGIN TRUSTED CERTIFICATE-----")
+    {
+        Ok(())
+    } else {
+        Err(format!("`{}` holds no PEM certificate", path.display()))
     }
 }
 

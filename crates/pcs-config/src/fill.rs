@@ -233,13 +233,13 @@ impl<'a> Filler<'a> {
     /// Records that something else was expected; says what kind of value was found, never the value.
     fn wrong(&mut self, node: Option<&Node>, path: &str, allowed: &str) {
         if let Some(node) = node {
-            let path = if path.is_empty() {
-                Cow::Borrowed("the whole")
+            let path = if path.is_empty() && node.place == Place::Body {
+                "body"
             } else {
-                Cow::Borrowed(path)
+                path
             };
             let message = format!("expected {}, found {}", article(allowed), node.kind());
-            self.findings.error(&node.place, &path, ErrorKind::Value, message);
+            self.findings.error(&node.place, path, ErrorKind::Value, message);
         }
     }
 }

@@ -158,7 +158,7 @@ static SERVER: Section = Section {
         ),
         key(
             "max_head_bytes",
-            whole(1024, 1_048_576),
+            whole(256, 1_048_576),
             Preset::Whole(65_536),
             "The longest request head, in bytes; over it: 431.",
         ),

@@ -38,7 +38,7 @@ pub(crate) fn parse_set(text: &str, findings: &mut Findings) -> Option<Setting> 
         return None;
     };
     let path = key.trim().split('.').map(str::to_owned).collect();
-    setting(path, value, place, findings)
+    setting(path, value, &place, findings)
 }
 
 /// Reads the variables that set keys, in the order of their names.
@@ -56,7 +56,7 @@ pub(crate) fn parse_env<'e>(
             .split("__")
             .map(str::to_ascii_lowercase)
             .collect();
-        setting(path, value, Place::Env(name.into()), findings)
+        setting(path, value, &Place::Env(name.into()), findings)
     };
     chosen.into_iter().filter_map(read).collect()
 }
@@ -71,7 +71,7 @@ pub(crate) fn flag(path: &[&str], value: &str, flag: &'static str) -> Setting {
 }
 
 /// Reads a value as its key wants it: scalars are taken as they are, lists and maps are YAML.
-fn setting(path: Vec<String>, value: &str, place: Place, findings: &mut Findings) -> Option<Setting> {
+fn setting(path: Vec<String>, value: &str, place: &Place, findings: &mut Findings) -> Option<Setting> {
     let scalar = |text: &str| Node::scalar(place.clone(), text.to_owned(), ScalarType::Any);
     // An unknown key goes on as a scalar; the reader complains about it with a suggestion.
     let kind = ROOT.kind_at(&path);
@@ -79,7 +79,7 @@ fn setting(path: Vec<String>, value: &str, place: Place, findings: &mut Findings
     let node = match kind {
         None => scalar(value),
         Some(kind) if kind.is_scalar() || is_url => scalar(value),
-        Some(kind) => match yaml::parse_value(&place, value) {
+        Some(kind) => match yaml::parse_value(place, value) {
             // `A=x,y` is as good a list as `A=[x, y]`.
             Ok(node) => match (kind, &node.raw) {
                 (Kind::List(item), Raw::Scalar(_)) if item.is_scalar() && !node.is_null() => {

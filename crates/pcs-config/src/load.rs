@@ -9,7 +9,7 @@ use crate::build::{Builder, Named};
 use crate::config::Config;
 use crate::error::{ConfigError, ErrorKind, Errors, Findings, Place, Warning};
 use crate::export::masked_yaml;
-use crate::files::Files;
+use crate::files;
 use crate::fill::Filler;
 use crate::keys::ROOT;
 use crate::layers::{self, Setting};
@@ -140,7 +140,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Errors> {
     let origin = discover(sources);
     let (text, is_open) = match &origin {
         Origin::Embedded => (DEFAULT_YAML.to_owned(), false),
-        Origin::File(path) => match Files.config(path) {
+        Origin::File(path) => match files::config(path) {
             Ok(content) => (content.text, content.is_open),
             Err(message) => {
                 let place = Place::File {
@@ -199,10 +199,10 @@ pub(crate) fn load_text(
     let mut merged = layers::merge(file.as_ref(), settings);
     add_upstreams(&mut merged, &sources.upstream);
     let named = named(&merged, &sources.upstream);
-    if sources.no_corporate {
-        if let Some(node) = merged.get_mut("corporate_proxy") {
-            *node = Node::null(node.place.clone());
-        }
+    if sources.no_corporate
+        && let Some(node) = merged.get_mut("corporate_proxy")
+    {
+        *node = Node::null(node.place.clone());
     }
     let env = |name: &str| sources.env.get(name).cloned();
     let mut filler = Filler::new(&env, &mut findings);
@@ -210,15 +210,12 @@ pub(crate) fn load_text(
     let literal_secrets = std::mem::take(&mut filler.literal_secrets);
     let config = Builder {
         findings: &mut findings,
-        files: &Files,
     }
     .build(&filled, named, "".into());
-    if is_open {
-        if let Some((place, key)) = literal_secrets.first() {
-            let message = "holds a password in plain text and others than the file's owner may read it (chmod 600, \
-                           `${VAR}` or `password_file`)";
-            findings.warn(place, key, message);
-        }
+    if is_open && let Some((place, key)) = literal_secrets.first() {
+        let message = "holds a password in plain text and others than the file's owner may read it (chmod 600, \
+                       `${VAR}` or `password_file`)";
+        findings.warn(place, key, message);
     }
     let (warnings, watched) = findings.verdict()?;
     let mut config = config.expect("where nothing is wrong there is a configuration");

@@ -40,6 +40,8 @@ fn parse(text: &str, at: PlaceAt<'_>, expand: bool) -> Result<Node, Vec<ConfigEr
             message,
         }]
     };
+    // The library counts a byte order mark as a column.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let shape: Shape = serde_yaml::from_str(text).map_err(|error| {
         let (line, column) = error
             .location()
@@ -90,8 +92,8 @@ fn syntax_message(error: &serde_yaml::Error) -> String {
 /// What a document consists of, without its content.
 enum Shape {
     Scalar(ScalarType),
-    List(Vec<Shape>),
-    Map(Vec<Shape>),
+    List(Vec<Self>),
+    Map(Vec<Self>),
 }
 
 impl<'de> de::Deserialize<'de> for Shape {

@@ -8,6 +8,7 @@ use pcs_models::{
 
 use super::{Bad, Builder, Read, View};
 use crate::error::{ErrorKind, Place};
+use crate::files;
 
 impl Builder<'_> {
     /// The corporate proxy, unless it is disabled.
@@ -23,7 +24,6 @@ impl Builder<'_> {
         let enabled = view.flag("enabled")?;
         let (endpoint, protocol, credentials, tls) = (endpoint?, protocol?, credentials?, tls?);
         let (auth, domain) = auth?;
-        self.warn_of_socks4_password(&view, protocol, credentials.as_ref());
         let hop = Hop {
             name: HopName::corporate(),
             protocol,
@@ -33,6 +33,7 @@ impl Builder<'_> {
             domain: domain.map(Into::into),
             tls,
         };
+        self.warn_of_socks4_password(view.place, &view.path, &hop);
         Ok(enabled.then_some(hop))
     }
 
@@ -168,7 +169,7 @@ impl Builder<'_> {
             return Err(self.refuse(place, &key, ErrorKind::Conflict, "cannot stand beside `password`"));
         }
         let path = self.local_file(file, place, &key)?;
-        match self.files.secret(&path) {
+        match files::secret(&path) {
             Ok(content) => {
                 if content.is_open {
                     let message = format!(
@@ -226,7 +227,7 @@ impl Builder<'_> {
     fn authorities(&mut self, tls: &View<'_>, file: &str) -> Read<PathBuf> {
         let (place, key) = (&tls.at("ca_file").place, tls.key("ca_file"));
         let path = self.local_file(file, place, &key)?;
-        match self.files.authorities(&path) {
+        match files::authorities(&path) {
             Ok(()) => {
                 self.findings.files.push(path.clone());
                 Ok(path)
@@ -244,18 +245,15 @@ impl Builder<'_> {
         Ok(PathBuf::from(file))
     }
 
-    pub(super) fn warn_of_socks4_password(
-        &mut self,
-        view: &View<'_>,
-        protocol: Protocol,
-        credentials: Option<&Credentials>,
-    ) {
-        if protocol == Protocol::Socks4
-            && credentials.is_some_and(|known| !known.password().expose().is_empty())
-        {
+    pub(super) fn warn_of_socks4_password(&mut self, place: &Place, key: &str, hop: &Hop) {
+        let has_password = hop
+            .credentials
+            .as_ref()
+            .is_some_and(|known| !known.password().expose().is_empty());
+        if hop.protocol == Protocol::Socks4 && has_password {
             self.findings.warn(
-                view.place,
-                &view.path,
+                place,
+                key,
                 "`socks4` has no passwords: only the user name is sent",
             );
         }

@@ -20,6 +20,7 @@ impl Builder<'_> {
         match &filled.value {
             Value::Url(url) => {
                 let hop = self.url(url.expose(), &filled.place, path)?.into_hop();
+                self.warn_of_socks4_password(&filled.place, path, &hop);
                 Ok(with_derived_id(hop, filled.place.line()))
             }
             Value::Section(..) => {
@@ -90,7 +91,7 @@ impl Builder<'_> {
             None => self.member_by_host(view)?,
         };
         hop.tls = self.tls(view, hop.protocol)?;
-        self.warn_of_socks4_password(view, hop.protocol, hop.credentials.as_ref());
+        self.warn_of_socks4_password(view.place, &view.path, &hop);
         Ok(hop)
     }
 

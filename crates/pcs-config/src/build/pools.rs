@@ -34,7 +34,7 @@ impl Builder<'_> {
         let mut described: Vec<(PoolName, &Filled, String)> = Vec::new();
         let mut all_well = true;
         let own_default = entries.iter().any(|(name, _)| name == PoolName::DEFAULT);
-        if with_default && !own_default {
+        if with_default && (named.rotation || !own_default) {
             described.push((PoolName::default(), root.at("rotation"), "rotation".to_owned()));
         }
         for (name, filled) in entries {
@@ -177,11 +177,12 @@ impl Builder<'_> {
             let taken_elsewhere = seen
                 .get(member.id.as_str())
                 .is_some_and(|other| !other.key.starts_with(&pool_key));
-            if taken_elsewhere && !member.id_given {
-                if let Some(id) = qualify(&member.id, pool) {
-                    member.hop.name = HopName::from(&id);
-                    member.id = id;
-                }
+            if taken_elsewhere
+                && !member.id_given
+                && let Some(id) = qualify(&member.id, pool)
+            {
+                member.hop.name = HopName::from(&id);
+                member.id = id;
             }
             if let Some(other) = seen.get(member.id.as_str()) {
                 let at = match other.place.line() {
@@ -259,10 +260,11 @@ impl Builder<'_> {
             );
         };
         let is_ping = |view: &View<'_>| matches!(view.at("method").value, Value::Choice("ping"));
-        if let Ok(view) = root.section("health_check") {
-            if is_ping(&view) && pools.iter().any(|pool| pool.health.method == HealthMethod::Ping) {
-                blame(&view);
-            }
+        if let Ok(view) = root.section("health_check")
+            && is_ping(&view)
+            && pools.iter().any(|pool| pool.health.method == HealthMethod::Ping)
+        {
+            blame(&view);
         }
         let entries = root.named("pools").unwrap_or_default();
         let all = entries.iter().map(|(name, filled)| (join("pools", name), filled));

@@ -9,8 +9,9 @@ use crate::config::{
     CircuitBreakerConfig, HealthCheckConfig, HealthMethod, LogFormat, LogLevel, LogRotation, LoggingConfig,
     RetryConfig, TestUrl, TunnelConfig, WarmConnections,
 };
-use crate::error::ErrorKind;
-use crate::fill::{Filled, Value};
+use crate::error::{ErrorKind, Place};
+use crate::fill::{Filled, Filler, Value};
+use crate::keys::HEALTH;
 
 pub(super) fn tunnel(root: &View<'_>) -> Read<TunnelConfig> {
     let view = root.section("tunnel")?;
@@ -95,9 +96,10 @@ impl Builder<'_> {
         fn or<T>(own: Option<T>, base: Option<T>) -> Read<T> {
             own.or(base).ok_or(Bad)
         }
-        let test_url = match view.text_opt("test_url")? {
-            Some(text) => Some(self.test_url(view, text)?),
-            None => None,
+        let test_url = match view.text_opt("test_url") {
+            Ok(Some(text)) => self.test_url(view, text).map(Some),
+            Ok(None) => Ok(None),
+            Err(bad) => Err(bad),
         };
         let expect_status = match view.list_opt("expect_status")? {
             Some([]) => {
@@ -108,6 +110,7 @@ impl Builder<'_> {
             Some(items) => Some(wholes(items)?),
             None => None,
         };
+        let test_url = test_url?;
         let expect_body = view.text_opt("expect_body")?.map(str::to_owned);
         Ok(HealthCheckConfig {
             enabled: or(view.flag_opt("enabled")?, base.map(|base| base.enabled))?,
@@ -136,6 +139,19 @@ impl Builder<'_> {
             )?,
             concurrency: or(view.whole_opt("concurrency")?, base.map(|base| base.concurrency))?,
         })
+    }
+
+    /// The section as it is where nothing is written: what pools are read against if the file's own is bad.
+    pub(super) fn default_health(&mut self) -> Read<HealthCheckConfig> {
+        let filled = Filler::new(&|_| None, self.findings).section(
+            &HEALTH,
+            None,
+            "health_check",
+            &Place::Default,
+            true,
+        );
+        let view = View::of(&filled, "health_check").ok_or(Bad)?;
+        self.health(&view, None)
     }
 
     fn test_url(&mut self, view: &View<'_>, text: &str) -> Read<TestUrl> {
