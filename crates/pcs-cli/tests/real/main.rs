@@ -11,10 +11,12 @@
     reason = "a client of a test dials by itself, and a failed step ends the test"
 )]
 
+mod admin;
 mod chain;
 mod clients;
 mod commands;
 mod failure;
+mod healing;
 mod metrics;
 mod namespace;
 mod pcs;

@@ -60,6 +60,11 @@ impl Call {
         self
     }
 
+    /// The folder it will run in.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     fn command(&self, verb: &str) -> Command {
         let words: Vec<&str> = self
             .prefix

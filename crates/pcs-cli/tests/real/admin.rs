@@ -1,0 +1,303 @@
+//! The admin API of a running server: changes, reloads, restarts, and who may not.
+
+use std::time::Duration;
+
+use pcs_testkit::real::{Signal, find, free_address};
+use pcs_testkit::{Digest, Origin, OriginKind, Pattern, Proxy, need};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::clients::{connect, curl, curl_text};
+use crate::pcs::{CORPORATE, Call, Pcs, ROTATING, config, corporate, member};
+
+/// One call of the admin API: status and body.
+async fn call(pcs: &Pcs, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+    let admin = pcs.listener("admin").expect("the admin API is on");
+    let url = format!("http://{admin}/api/v1/{path}");
+    let body = body.map(|body| body.to_string());
+    let mut arguments = vec!["-X", method, "-w", "\n%{http_code}", &url];
+    if let Some(body) = &body {
+        arguments.extend(["-H", "Content-Type: application/json", "-d", body]);
+    }
+    let said = curl_text(&arguments).await;
+    let (body, status) = said.rsplit_once('\n').unwrap();
+    (
+        status.parse().unwrap(),
+        serde_json::from_str(body).unwrap_or(Value::Null),
+    )
+}
+
+/// The ids of the members, in order.
+async fn ids(pcs: &Pcs) -> Vec<String> {
+    let (status, listing) = call(pcs, "GET", "proxies", None).await;
+    assert_eq!(status, 200, "{listing}");
+    let proxies = listing["proxies"].as_array().unwrap();
+    let mut ids: Vec<String> = proxies
+        .iter()
+        .map(|proxy| proxy["id"].as_str().unwrap().to_owned())
+        .collect();
+    ids.sort();
+    ids
+}
+
+/// A corporate proxy and `count` rotating ones, and their configuration.
+async fn chain(count: usize, more: &str) -> (Vec<Proxy>, String) {
+    let first = Proxy::http().basic(CORPORATE.0, CORPORATE.1).start().await;
+    let corporate = corporate("http", first.address(), Some(CORPORATE), &[]);
+    let mut proxies = vec![first];
+    let mut members = Vec::new();
+    for n in 1..=count {
+        let proxy = Proxy::http().basic(ROTATING.0, ROTATING.1).start().await;
+        members.push(member(
+            &format!("rota-{n}"),
+            "http",
+            proxy.address(),
+            Some(ROTATING),
+        ));
+        proxies.push(proxy);
+    }
+    (proxies, config(Some(&corporate), &members, more))
+}
+
+#[tokio::test]
+async fn changes_survive_a_kill_and_a_restart() {
+    need!(find("curl", "curl"));
+    let (_proxies, config) = chain(2, "").await;
+    let config = config.replace("admin: {port: 0}", "admin: {port: 0, state_file: state.json}");
+    let extra = Proxy::http()
+        .basic(ROTATING.0, ROTATING.1)
+        .exit("127.0.0.101")
+        .start()
+        .await;
+    let mut pcs = Pcs::start(&config).await;
+    let body = json!({"id": "extra", "host": "127.0.0.1", "port": extra.port(),
+        "username": ROTATING.0, "password": ROTATING.1});
+    assert_eq!(call(&pcs, "POST", "proxies", Some(body.clone())).await.0, 201);
+    assert_eq!(
+        call(&pcs, "POST", "proxies", Some(body)).await.0,
+        409,
+        "its id is taken"
+    );
+    assert_eq!(call(&pcs, "DELETE", "proxies/rota-1", None).await.0, 204);
+    assert_eq!(
+        call(&pcs, "PATCH", "proxies/rota-2", Some(json!({"enabled": false})))
+            .await
+            .0,
+        200
+    );
+    assert_eq!(ids(&pcs).await, ["extra", "rota-2"]);
+    pcs.signal(Signal::Kill);
+    pcs.wait().await;
+
+    let state = pcs.dir().join("state.json");
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&state).unwrap());
+    assert_eq!(mode & 0o777, 0o600, "it holds passwords");
+    let next = Call::with(&config);
+    std::fs::copy(&state, next.dir().join("state.json")).unwrap();
+    let pcs = next.start().await;
+    assert_eq!(ids(&pcs).await, ["extra", "rota-2"]);
+    let (_, proxy) = call(&pcs, "GET", "proxies/rota-2", None).await;
+    assert_eq!(proxy["enabled"], false, "{proxy}");
+    let origin = Origin::start(OriginKind::Http).await;
+    for _ in 0..3 {
+        assert_eq!(
+            curl_text(&["-x", &pcs.url(), &origin.url("/ip")]).await,
+            "127.0.0.101\n"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_reload_that_drops_a_member_leaves_its_download_alone() {
+    const LENGTH: u64 = 32 << 20;
+    need!(find("curl", "curl"));
+    let (proxies, config) = chain(2, "").await;
+    let origin = Origin::start(OriginKind::Exchange(LENGTH)).await;
+    let pcs = Pcs::start(&config).await;
+    let (mut stream, head) = connect(pcs.address(), &origin.address().to_string()).await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let mut digest = Digest::default();
+    let mut buffer = vec![0; 64 * 1024];
+    while digest.length() < LENGTH / 4 {
+        let read = stream.read(&mut buffer).await.unwrap();
+        assert_ne!(read, 0);
+        digest.add(&buffer[..read]);
+    }
+    let carrier = if proxies[1].active() > 0 {
+        "rota-1"
+    } else {
+        "rota-2"
+    };
+    let without: Vec<&str> = config
+        .lines()
+        .filter(|line| !line.contains(&format!("id: {carrier}")))
+        .collect();
+    std::fs::write(pcs.config(), without.join("\n")).unwrap();
+    let (status, said) = call(&pcs, "POST", "reload", None).await;
+    assert_eq!((status, &said["removed"]), (200, &json!([carrier])), "{said}");
+    assert_eq!(ids(&pcs).await.len(), 1);
+    stream
+        .write_all(&Pattern::new(3).take(usize::try_from(LENGTH).unwrap()))
+        .await
+        .unwrap();
+    while digest.length() < LENGTH {
+        let room = buffer
+            .len()
+            .min(usize::try_from(LENGTH - digest.length()).unwrap());
+        let read = stream.read(&mut buffer[..room]).await.unwrap();
+        assert_ne!(read, 0, "cut after {} bytes", digest.length());
+        digest.add(&buffer[..read]);
+    }
+    assert_eq!(digest, Pattern::digest(2, LENGTH));
+}
+
+#[tokio::test]
+async fn a_broken_file_and_one_without_a_chain_change_nothing() {
+    need!(find("curl", "curl"));
+    let (_proxies, config) = chain(1, "").await;
+    let origin = Origin::start(OriginKind::Http).await;
+    let pcs = Pcs::start(&config).await;
+    for bad in ["rotation: {stategy: x}\n", "server: {port: 0}\n", "rotation: [\n"] {
+        std::fs::write(pcs.config(), bad).unwrap();
+        let (status, said) = call(&pcs, "POST", "reload", None).await;
+        assert_eq!(status, 422, "{bad}: {said}");
+        pcs.signal(Signal::HangUp);
+        assert_eq!(ids(&pcs).await, ["rota-1"]);
+        assert_eq!(
+            curl_text(&["-x", &pcs.url(), &origin.url("/ip")]).await,
+            "127.0.0.1\n"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_reloads_under_load_cost_no_error() {
+    need!(find("curl", "curl"));
+    let (_proxies, config) = chain(3, "").await;
+    let origin = Origin::start(OriginKind::Http).await;
+    let pcs = Pcs::start(&config).await;
+    let (proxy, url) = (pcs.url(), origin.url("/ip"));
+    let load = tokio::spawn(async move {
+        let mut urls = vec!["-sS", "-f", "-p", "-x", &proxy];
+        urls.extend(std::iter::repeat_n(url.as_str(), 20));
+        let mut errors = String::new();
+        for _ in 0..10 {
+            let said = curl(&urls).await;
+            if !said.ok {
+                errors.push_str(&said.err);
+            }
+        }
+        errors
+    });
+    let fewer: Vec<&str> = config
+        .lines()
+        .filter(|line| !line.contains("id: rota-2"))
+        .collect();
+    let fewer = fewer.join("\n");
+    for n in 0..100 {
+        std::fs::write(pcs.config(), if n % 2 == 0 { &fewer } else { &config }).unwrap();
+        let (status, said) = call(&pcs, "POST", "reload", None).await;
+        assert_eq!(status, 200, "{said}");
+    }
+    assert_eq!(load.await.unwrap(), "");
+    assert_eq!(ids(&pcs).await.len(), 3);
+}
+
+#[tokio::test]
+async fn listeners_move_at_a_reload_and_open_tunnels_stay() {
+    need!(find("curl", "curl"));
+    let (_proxies, config) = chain(1, "").await;
+    let origin = Origin::start(OriginKind::Echo).await;
+    let pcs = Pcs::start(&config).await;
+    let (mut tunnel, _) = connect(pcs.address(), &origin.address().to_string()).await;
+    let port = free_address([127, 0, 0, 1].into()).port();
+    std::fs::write(
+        pcs.config(),
+        config.replace("server: {port: 0", &format!("server: {{port: {port}")),
+    )
+    .unwrap();
+    assert_eq!(call(&pcs, "POST", "reload", None).await.0, 200);
+    let moved = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let (_, head) = connect(moved, &origin.address().to_string()).await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    while tokio::net::TcpStream::connect(pcs.address()).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tunnel.write_all(b"still here").await.unwrap();
+    let mut echoed = [0; 10];
+    tunnel.read_exact(&mut echoed).await.unwrap();
+    assert_eq!(&echoed, b"still here");
+}
+
+#[tokio::test]
+async fn pages_of_others_and_rebound_names_cannot_change_anything() {
+    need!(find("curl", "curl"));
+    let (_proxies, config) = chain(1, "").await;
+    let pcs = Pcs::start(&config).await;
+    let admin = pcs.listener("admin").unwrap();
+    let delete = format!("http://{admin}/api/v1/proxies/rota-1");
+    let post = format!("http://{admin}/api/v1/proxies");
+    let body = "{\"host\":\"h.test\",\"port\":1}";
+    let cases: [(&[&str], &str); 4] = [
+        (
+            &["-X", "DELETE", "-H", "Origin: http://evil.test", &delete],
+            "403",
+        ),
+        (&["-X", "DELETE", "-H", "Host: evil.test", &delete], "421"),
+        (&["-H", "Content-Type: text/plain", "-d", body, &post], "415"),
+        (
+            &[
+                "-H",
+                "Content-Type: application/json",
+                "-H",
+                "Origin: null",
+                "-d",
+                body,
+                &post,
+            ],
+            "403",
+        ),
+    ];
+    for (arguments, wanted) in cases {
+        let said = curl_text(&[&["-o", "/dev/null", "-w", "%{http_code}"], arguments].concat()).await;
+        assert_eq!(said, wanted, "{arguments:?}");
+    }
+    assert_eq!(ids(&pcs).await, ["rota-1"]);
+}
+
+#[tokio::test]
+async fn the_command_line_is_a_client_of_it() {
+    let (_proxies, config) = chain(1, "").await;
+    let pcs = Pcs::start(&config).await;
+    let admin = format!("http://{}", pcs.listener("admin").unwrap());
+    let at = ["--admin", admin.as_str()];
+    let url = "http://user:s3cret-Pe@h.test:8080";
+    let steps: [(&[&str], &str); 5] = [
+        (&["list"], "rota-1"),
+        (&["add", url, "--id", "added"], "added"),
+        (&["disable", "added"], ""),
+        (&["list", "--json"], "\"added\""),
+        (&["remove", "added"], ""),
+    ];
+    for (arguments, wanted) in steps {
+        let (status, out, err) = Call::with("").args(arguments).args(&at).output("proxies").await;
+        assert_eq!(status, 0, "{arguments:?}: {out}{err}");
+        assert!(out.contains(wanted), "{arguments:?}: {out}");
+        assert!(
+            !out.contains("s3cret-Pe") && !err.contains("s3cret-Pe"),
+            "{arguments:?}: {out}{err}"
+        );
+    }
+    let (status, out, err) = Call::with(&config)
+        .args(&at)
+        .args(&["--json"])
+        .output("stats")
+        .await;
+    assert_eq!(status, 0, "{err}");
+    assert!(
+        serde_json::from_str::<Value>(&out).unwrap()["uptime_seconds"].is_number(),
+        "{out}"
+    );
+    let (status, out, err) = Call::with(&config).args(&at).output("reload").await;
+    assert_eq!(status, 0, "{out}{err}");
+}

@@ -1,0 +1,228 @@
+//! It heals itself: who is blamed, who is not, and how soon all is well again.
+
+use std::time::{Duration, Instant};
+
+use pcs_testkit::real::find;
+use pcs_testkit::{Behaviour, Origin, OriginKind, Proxy, need};
+use serde_json::Value;
+
+use crate::clients::{Answer, ask, curl_text};
+use crate::pcs::{CORPORATE, Pcs, ROTATING, config, corporate, member};
+
+/// A corporate proxy and `count` rotating ones that leave from addresses of their own, in front of a target.
+struct Scene {
+    first: Proxy,
+    members: Vec<Proxy>,
+    origin: Origin,
+    pcs: Pcs,
+}
+
+impl Scene {
+    async fn start(count: usize, more: &str) -> Self {
+        let first = Proxy::http().basic(CORPORATE.0, CORPORATE.1).start().await;
+        let corporate = corporate("http", first.address(), Some(CORPORATE), &[]);
+        let origin = Origin::start(OriginKind::Http).await;
+        let mut members = Vec::new();
+        let mut entries = Vec::new();
+        for n in 1..=count {
+            let exit = format!("127.0.0.{}", 110 + n);
+            let proxy = Proxy::http()
+                .basic(ROTATING.0, ROTATING.1)
+                .exit(&exit)
+                .start()
+                .await;
+            entries.push(member(
+                &format!("rota-{n}"),
+                "http",
+                proxy.address(),
+                Some(ROTATING),
+            ));
+            members.push(proxy);
+        }
+        let checks = format!(
+            "{{enabled: true, method: http, test_url: {:?}, interval_seconds: 0.2, timeout_seconds: 1, \
+             failure_threshold: 2, success_threshold: 2}}",
+            origin.url("/health")
+        );
+        let config = config(Some(&corporate), &entries, more);
+        let pcs = Pcs::start(&config.replace(
+            "health_check: {enabled: false}",
+            &format!("health_check: {checks}"),
+        ))
+        .await;
+        Self {
+            first,
+            members,
+            origin,
+            pcs,
+        }
+    }
+
+    /// A plain request for the exit it leaves from.
+    async fn ask(&self) -> Answer {
+        let url = self.origin.url("/ip");
+        ask(
+            self.pcs.address(),
+            &format!("GET {url} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+        )
+        .await
+    }
+
+    /// Every member as the admin API has it.
+    async fn listed(&self) -> Vec<Value> {
+        let admin = self.pcs.listener("admin").unwrap();
+        let said = curl_text(&[&format!("http://{admin}/api/v1/proxies")]).await;
+        let listing: Value = serde_json::from_str(&said).unwrap();
+        listing["proxies"].as_array().unwrap().clone()
+    }
+
+    /// Waits until the admin API says so of the members.
+    async fn until(&self, what: &str, condition: impl Fn(&[Value]) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let listed = self.listed().await;
+            if condition(&listed) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "never {what}: {listed:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_member_that_dies_is_left_out_and_used_again_when_it_is_back() {
+    need!(find("curl", "curl"));
+    let scene = Scene::start(3, "").await;
+    scene
+        .until("all healthy", |listed| {
+            listed.iter().all(|proxy| proxy["healthy"] == true)
+        })
+        .await;
+    for behaviour in [Behaviour::Refuse, Behaviour::HangAtAccept] {
+        scene.members[1].behave(behaviour.clone());
+        for _ in 0..12 {
+            let answer = scene.ask().await;
+            assert_eq!(
+                answer.status(),
+                200,
+                "{behaviour:?} reaches the client: {answer:?}"
+            );
+        }
+        scene
+            .until("unhealthy", |listed| {
+                listed.iter().any(|proxy| proxy["healthy"] == false)
+            })
+            .await;
+        scene.members[1].behave(Behaviour::Good);
+        scene
+            .until("healthy again", |listed| {
+                listed.iter().all(|proxy| proxy["healthy"] == true)
+            })
+            .await;
+        let deadline = Instant::now() + Duration::from_secs(40);
+        while scene.ask().await.body != "127.0.0.112\n" {
+            assert!(
+                Instant::now() < deadline,
+                "never used again after {behaviour:?}: {:?}",
+                scene.listed().await
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_corporate_proxy_that_is_away_is_blamed_alone() {
+    need!(find("curl", "curl"));
+    let scene = Scene::start(3, "").await;
+    scene
+        .until("all healthy", |listed| {
+            listed.iter().all(|proxy| proxy["healthy"] == true)
+        })
+        .await;
+    scene.first.kill();
+    scene.first.behave(Behaviour::Refuse);
+    let until = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < until {
+        let answer = scene.ask().await;
+        assert_eq!(
+            (answer.status(), answer.problem("hop").as_str()),
+            (502, "corporate"),
+            "{answer:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for proxy in scene.listed().await {
+        assert_eq!(
+            (&proxy["healthy"], proxy["circuit"].as_str()),
+            (&Value::Bool(true), Some("closed")),
+            "{proxy}"
+        );
+    }
+    scene.first.behave(Behaviour::Good);
+    let back = Instant::now();
+    while scene.ask().await.status() != 200 {
+        assert!(back.elapsed() < Duration::from_secs(5), "not back");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_requests_to_a_dead_target_open_no_breaker() {
+    need!(find("curl", "curl"));
+    let scene = Scene::start(10, "circuit_breaker: {failure_threshold: 2}").await;
+    let (dead, _kept) = pcs_testkit::refusing_address();
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let proxy = scene.pcs.address();
+        clients.spawn(async move {
+            for n in 0..100 {
+                let answer = if n % 2 == 0 {
+                    ask(proxy, &format!("CONNECT {dead} HTTP/1.1\r\nHost: {dead}\r\n\r\n")).await
+                } else {
+                    ask(
+                        proxy,
+                        &format!("GET http://{dead}/ HTTP/1.1\r\nHost: {dead}\r\nConnection: close\r\n\r\n"),
+                    )
+                    .await
+                };
+                assert_eq!(answer.status(), 502, "{answer:?}");
+            }
+        });
+    }
+    while let Some(client) = clients.join_next().await {
+        client.unwrap();
+    }
+    for proxy in scene.listed().await {
+        assert_eq!(proxy["circuit"], "closed", "{proxy}");
+    }
+    assert_eq!(scene.ask().await.status(), 200);
+}
+
+#[tokio::test]
+async fn members_that_lie_are_found_out_without_health_checks() {
+    need!(find("curl", "curl"));
+    let more = "circuit_breaker: {failure_threshold: 3, timeout_seconds: 0.5}";
+    let scene = Scene::start(3, more).await;
+    scene.members[0].behave(Behaviour::Status(503));
+    let target = scene.origin.address().to_string();
+    scene.members[2].behave(Behaviour::StatusFor {
+        target: "elsewhere.test".to_owned(),
+        status: 503,
+    });
+    for _ in 0..30 {
+        let answer = ask(
+            scene.pcs.address(),
+            &format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n"),
+        )
+        .await;
+        assert_eq!(answer.status(), 200, "{answer:?}");
+    }
+    scene.members[0].behave(Behaviour::Good);
+    scene
+        .until("closed again", |listed| {
+            listed.iter().all(|proxy| proxy["circuit"] == "closed")
+        })
+        .await;
+}
