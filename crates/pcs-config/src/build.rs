@@ -77,7 +77,11 @@ impl Builder<'_> {
             Err(Bad) => self.default_health()?,
         };
         let pools = self.pools(&view, named, &base, chain_is_named && !corporate_is_all);
-        let routes = self.routes(&view, named, corporate.as_ref().is_ok_and(Option::is_some));
+        let known = pools
+            .as_ref()
+            .ok()
+            .map(|pools| pools.iter().map(|pool| pool.name.as_str()).collect());
+        let routes = self.routes(&view, named, corporate.as_ref().is_ok_and(Option::is_some), known);
         if let (Ok(pools), Ok(corporate)) = (&pools, &corporate) {
             self.ping_needs_first_hop(&view, pools, corporate.is_some());
         }

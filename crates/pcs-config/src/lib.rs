@@ -52,5 +52,5 @@ pub use config::{
 pub use diff::{Change, Listener, diff, loses_chain};
 pub use error::{ConfigError, ErrorKind, Errors, Place, Warning};
 pub use export::{default_yaml, json_schema, reference_markdown};
-pub use load::{DEFAULT_YAML, Loaded, Origin, Sources, discover, load};
+pub use load::{DEFAULT_YAML, Loaded, Origin, Sources, discover, load, load_text};
 pub use proxy_url::{MemberParts, ProxyUrlError, parse_proxy_url};

@@ -158,20 +158,23 @@ pub fn load(sources: &Sources) -> Result<Loaded, Errors> {
             }
         },
     };
-    let mut loaded = load_text(sources, origin, &text, is_open)?;
+    let mut loaded = assemble(sources, origin, &text, is_open)?;
     if let Origin::File(path) = &loaded.origin {
         loaded.watched.insert(0, path.clone());
     }
     Ok(loaded)
 }
 
-/// As [`load`], of a text that is already there.
-pub(crate) fn load_text(
-    sources: &Sources,
-    origin: Origin,
-    text: &str,
-    is_open: bool,
-) -> Result<Loaded, Errors> {
+/// As [`load`], of a text that is already there; `name` stands for the file in errors.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_text(sources: &Sources, name: &str, text: &str) -> Result<Loaded, Errors> {
+    assemble(sources, Origin::File(name.into()), text, false)
+}
+
+fn assemble(sources: &Sources, origin: Origin, text: &str, is_open: bool) -> Result<Loaded, Errors> {
     let path: Arc<str> = match &origin {
         Origin::File(path) => path.display().to_string().into(),
         Origin::Embedded => "(embedded)".into(),

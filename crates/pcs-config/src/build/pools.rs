@@ -16,6 +16,7 @@ use crate::keys::POOL;
 
 /// A member and where it was written.
 struct Written {
+    pool: PoolName,
     key: String,
     place: Place,
 }
@@ -84,20 +85,14 @@ impl Builder<'_> {
             View::of(filled, key).ok_or(Bad)?
         };
         let members = if single {
-            let member = self.member(filled, key)?;
-            self.unique(
-                vec![(
-                    member,
-                    Written {
-                        key: key.to_owned(),
-                        place: filled.place.clone(),
-                    },
-                )],
-                name,
-                seen,
-            )
+            self.members(&[(key.to_owned(), filled)], name, seen)
         } else {
-            self.members(&view, name, seen)
+            let entries = view.list("proxies");
+            let named = |(index, filled)| (format!("{}[{index}]", view.key("proxies")), filled);
+            entries.and_then(|entries| {
+                let entries: Vec<_> = entries.iter().enumerate().map(named).collect();
+                self.members(&entries, name, seen)
+            })
         };
         let health = view
             .section("health_check")
@@ -130,22 +125,20 @@ impl Builder<'_> {
 
     fn members(
         &mut self,
-        view: &View<'_>,
+        entries: &[(String, &Filled)],
         pool: &PoolName,
         seen: &mut BTreeMap<String, Written>,
     ) -> Read<Vec<MemberConfig>> {
-        let mut members = Vec::new();
+        let mut members = Vec::with_capacity(entries.len());
         let mut all_well = true;
-        for (index, filled) in view.list("proxies")?.iter().enumerate() {
-            let key = format!("{}[{index}]", view.key("proxies"));
-            match self.member(filled, &key) {
-                Ok(member) => members.push((
-                    member,
-                    Written {
-                        key,
-                        place: filled.place.clone(),
-                    },
-                )),
+        for (key, filled) in entries {
+            let written = Written {
+                pool: pool.clone(),
+                key: key.clone(),
+                place: filled.place.clone(),
+            };
+            match self.member(filled, key) {
+                Ok(member) => members.push((member, written)),
                 Err(Bad) => all_well = false,
             }
         }
@@ -163,20 +156,12 @@ impl Builder<'_> {
         pool: &PoolName,
         seen: &mut BTreeMap<String, Written>,
     ) -> Read<Vec<MemberConfig>> {
-        let first_key = members
-            .first()
-            .map(|(_, written)| written.key.clone())
-            .unwrap_or_default();
-        let pool_key = first_key
-            .split_once("[")
-            .map_or(first_key.as_str(), |(head, _)| head)
-            .to_owned();
         let mut all_well = true;
         let mut unique = Vec::with_capacity(members.len());
         for (mut member, written) in members {
             let taken_elsewhere = seen
                 .get(member.id.as_str())
-                .is_some_and(|other| !other.key.starts_with(&pool_key));
+                .is_some_and(|other| other.pool != *pool);
             if taken_elsewhere
                 && !member.id_given
                 && let Some(id) = qualify(&member.id, pool)

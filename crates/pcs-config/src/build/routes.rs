@@ -9,16 +9,22 @@ use crate::error::ErrorKind;
 use crate::fill::{Filled, Value};
 
 impl Builder<'_> {
-    pub(super) fn routes(&mut self, root: &View<'_>, named: Named, has_corporate: bool) -> Read<Vec<Route>> {
-        let pool_names: Vec<&str> = {
+    /// All routes. `known` are the names of the pools; where these are bad, whatever is written counts as one.
+    pub(super) fn routes(
+        &mut self,
+        root: &View<'_>,
+        named: Named,
+        has_corporate: bool,
+        known: Option<Vec<&str>>,
+    ) -> Read<Vec<Route>> {
+        let pool_names = known.unwrap_or_else(|| {
             let entries = root.named("pools").unwrap_or_default();
-            // The default pool is there wherever a route could lead to it; alone it answers 503.
             entries
                 .iter()
                 .map(|(name, _)| name.as_str())
                 .chain([PoolName::DEFAULT])
                 .collect()
-        };
+        });
         let items = root.list("routes")?;
         let read = |(index, filled): (usize, &Filled)| {
             let key = format!("routes[{index}]");
@@ -64,10 +70,12 @@ impl Builder<'_> {
                 };
                 if !pools.contains(&name) {
                     let names: Vec<_> = pools.iter().map(|name| format!("`{name}`")).collect();
-                    return Err(refuse(
-                        self,
-                        format!("there is no such pool (pools: {})", names.join(", ")),
-                    ));
+                    let names = if names.is_empty() {
+                        "none".to_owned()
+                    } else {
+                        names.join(", ")
+                    };
+                    return Err(refuse(self, format!("there is no such pool (pools: {names})")));
                 }
                 PoolName::try_new(name)
                     .map(RouteTo::Pool)

@@ -162,12 +162,17 @@ const CASES: &[(&str, &str, &str)] = &[
         "pools: {p: 'http://h:1'}\nroutes:\n  - {hosts: [], pool: p}\n  - {hosts: ['*'], pool: q}\n  - {hosts: ['*']}\n  \
          - {hosts: ['*'], pool: p, via: direct}\n  - {hosts: ['http://x/', 10.0.0.0/99], via: reject}\n  - {hosts: ['*'], via: corporate}\n",
         "config.yaml:3:6: routes[0].hosts: expected at least one host\n\
-         config.yaml:4:26: routes[1].pool: there is no such pool (pools: `p`, `default`)\n\
+         config.yaml:4:26: routes[1].pool: there is no such pool (pools: `default`, `p`)\n\
          config.yaml:5:6: routes[2]: required: `pool` or `via` (`direct`, `corporate`, `reject`)\n\
          config.yaml:6:34: routes[3].via: cannot stand beside `pool`\n\
          config.yaml:7:14: routes[4].hosts[0]: expected a host name with `*` for any characters, `.example.com` for a domain with all below it, network such as `10.0.0.0/8`, or IP address\n\
          config.yaml:7:27: routes[4].hosts[1]: expected a host name with `*` for any characters, `.example.com` for a domain with all below it, network such as `10.0.0.0/8`, or IP address\n\
          config.yaml:8:25: routes[5].via: `corporate` needs `corporate_proxy`",
+    ),
+    (
+        "a route to a pool that nothing describes",
+        "corporate_proxy: {host: c, port: 1}\nroutes: [{hosts: ['*'], pool: default}]\n",
+        "config.yaml:2:31: routes[0].pool: there is no such pool (pools: none)",
     ),
     (
         "health checks",

@@ -482,3 +482,20 @@ proptest! {
         let _ = Fixture::new(&lines.join("\n")).load();
     }
 }
+
+#[test]
+fn a_large_file_is_read_in_reasonable_time_and_exactly() {
+    // Nearly the largest file there may be: more would be quadratic somewhere, and this would never end.
+    let mut text = "rotation:\n  proxies:\n".to_owned();
+    for index in 0..12_000 {
+        text.push_str(&format!(
+            "    - {{id: p{index}, host: h{index}.example, port: 8080, username: u, password: p}}\n"
+        ));
+    }
+    assert!(text.len() < 1024 * 1024);
+    let config = pcs_config::load_text(&pcs_config::Sources::default(), "large", &text)
+        .unwrap()
+        .config;
+    let members = &config.pools[0].members;
+    assert_eq!((members.len(), members[11_999].line), (12_000, Some(12_002)));
+}
