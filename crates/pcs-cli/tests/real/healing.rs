@@ -17,8 +17,14 @@ struct Scene {
     pcs: Pcs,
 }
 
+/// Checks that find a change within a second.
+const QUICK: &str =
+    "enabled: true, method: http, interval_seconds: 0.2, timeout_seconds: 1, failure_threshold: 2";
+/// None at all: what real traffic shows has to do.
+const NO_CHECKS: &str = "enabled: false";
+
 impl Scene {
-    async fn start(count: usize, more: &str) -> Self {
+    async fn start(count: usize, checks: &str, more: &str) -> Self {
         let first = Proxy::http().basic(CORPORATE.0, CORPORATE.1).start().await;
         let corporate = corporate("http", first.address(), Some(CORPORATE), &[]);
         let origin = Origin::start(OriginKind::Http).await;
@@ -40,16 +46,11 @@ impl Scene {
             members.push(proxy);
         }
         let checks = format!(
-            "{{enabled: true, method: http, test_url: {:?}, interval_seconds: 0.2, timeout_seconds: 1, \
-             failure_threshold: 2, success_threshold: 2}}",
+            "health_check: {{{checks}, test_url: {:?}}}",
             origin.url("/health")
         );
         let config = config(Some(&corporate), &entries, more);
-        let pcs = Pcs::start(&config.replace(
-            "health_check: {enabled: false}",
-            &format!("health_check: {checks}"),
-        ))
-        .await;
+        let pcs = Pcs::start(&config.replace("health_check: {enabled: false}", &checks)).await;
         Self {
             first,
             members,
@@ -93,7 +94,7 @@ impl Scene {
 #[tokio::test]
 async fn a_member_that_dies_is_left_out_and_used_again_when_it_is_back() {
     need!(find("curl", "curl"));
-    let scene = Scene::start(3, "").await;
+    let scene = Scene::start(3, QUICK, "").await;
     scene
         .until("all healthy", |listed| {
             listed.iter().all(|proxy| proxy["healthy"] == true)
@@ -135,7 +136,7 @@ async fn a_member_that_dies_is_left_out_and_used_again_when_it_is_back() {
 #[tokio::test]
 async fn a_corporate_proxy_that_is_away_is_blamed_alone() {
     need!(find("curl", "curl"));
-    let scene = Scene::start(3, "").await;
+    let scene = Scene::start(3, QUICK, "").await;
     scene
         .until("all healthy", |listed| {
             listed.iter().all(|proxy| proxy["healthy"] == true)
@@ -171,7 +172,7 @@ async fn a_corporate_proxy_that_is_away_is_blamed_alone() {
 #[tokio::test]
 async fn a_thousand_requests_to_a_dead_target_open_no_breaker() {
     need!(find("curl", "curl"));
-    let scene = Scene::start(10, "circuit_breaker: {failure_threshold: 2}").await;
+    let scene = Scene::start(10, QUICK, "circuit_breaker: {failure_threshold: 2}").await;
     let (dead, _kept) = pcs_testkit::refusing_address();
     let mut clients = tokio::task::JoinSet::new();
     for _ in 0..10 {
@@ -203,8 +204,8 @@ async fn a_thousand_requests_to_a_dead_target_open_no_breaker() {
 #[tokio::test]
 async fn members_that_lie_are_found_out_without_health_checks() {
     need!(find("curl", "curl"));
-    let more = "circuit_breaker: {failure_threshold: 3, timeout_seconds: 0.5}";
-    let scene = Scene::start(3, more).await;
+    let more = "circuit_breaker: {failure_threshold: 3, timeout_seconds: 1.5}";
+    let scene = Scene::start(3, NO_CHECKS, more).await;
     scene.members[0].behave(Behaviour::Status(503));
     let target = scene.origin.address().to_string();
     scene.members[2].behave(Behaviour::StatusFor {
@@ -219,10 +220,28 @@ async fn members_that_lie_are_found_out_without_health_checks() {
         .await;
         assert_eq!(answer.status(), 200, "{answer:?}");
     }
+    let opened = scene
+        .listed()
+        .await
+        .iter()
+        .any(|proxy| proxy["circuit"] != "closed");
+    assert!(
+        opened,
+        "thirty requests did not open the breaker of a member that answers 503 to each"
+    );
     scene.members[0].behave(Behaviour::Good);
-    scene
-        .until("closed again", |listed| {
-            listed.iter().all(|proxy| proxy["circuit"] == "closed")
-        })
-        .await;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while scene
+        .listed()
+        .await
+        .iter()
+        .any(|proxy| proxy["circuit"] != "closed")
+    {
+        assert!(
+            Instant::now() < deadline,
+            "never closed again: {:?}",
+            scene.listed().await
+        );
+        assert_eq!(scene.ask().await.status(), 200);
+    }
 }
