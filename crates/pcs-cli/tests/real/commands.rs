@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::clients::{connect, curl_text, dial};
+use crate::clients::{connect, curl_text, dial, run};
 use crate::pcs::{CORPORATE, Call, Pcs, ROTATING, config, corporate, member, squid};
 
 /// A chain of two in-process proxies.
@@ -304,4 +304,34 @@ async fn ready_within_a_second_and_small_when_idle() {
         let kilobytes: u64 = kilobytes;
         assert!(kilobytes < 50 * 1024, "{kilobytes} kB resident when idle");
     }
+}
+
+#[tokio::test]
+async fn the_demo_prints_curl_lines_that_work_and_ends_with_0() {
+    need!(find("curl", "curl"));
+    let mut demo = Call::with("").args(&["--port", "0"]).launch("demo");
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    let lines = loop {
+        let said = demo.log();
+        let lines: Vec<String> = said
+            .lines()
+            .filter_map(|line| Some(format!("curl {}", line.trim().split_once("curl ")?.1)))
+            .collect();
+        if said.ends_with('\n') && lines.len() > 1 {
+            break lines;
+        }
+        assert!(
+            demo.ended().is_none() && std::time::Instant::now() < deadline,
+            "{said}"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    for line in lines {
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &line]);
+        let said = run(shell).await;
+        assert!(said.ok, "{line}: {said:?}");
+    }
+    demo.signal(Signal::Interrupt);
+    assert_eq!(demo.wait().await.code(), Some(0));
 }

@@ -102,20 +102,25 @@ impl Call {
         )
     }
 
-    /// Runs `pcs run` and waits until it is ready.
-    pub(crate) async fn start(self) -> Pcs {
+    /// Starts `pcs VERB` and does not wait.
+    pub(crate) fn launch(self, verb: &str) -> Pcs {
         let log = fs::File::create(self.dir.path().join("pcs.log")).unwrap();
-        let mut command = self.command("run");
+        let mut command = self.command(verb);
         let child = command
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
             .unwrap();
-        let mut pcs = Pcs {
+        Pcs {
             child,
             dir: self.dir,
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
-        };
+        }
+    }
+
+    /// Runs `pcs run` and waits until it is ready.
+    pub(crate) async fn start(self) -> Pcs {
+        let mut pcs = self.launch("run");
         let deadline = Instant::now() + LIMIT;
         while !pcs.events().iter().any(|event| event["event"] == "ready") {
             let ended = pcs.child.try_wait().unwrap();
