@@ -194,7 +194,8 @@ fn run(
             }
             for end in [client, upstream] {
                 let end = end.lock();
-                if !end.sitting.is_empty() && end.waiting.is_empty() && !end.write_failed {
+                let lives = !end.write_failed && !end.read_failed;
+                if lives && !end.sitting.is_empty() && end.waiting.is_empty() {
                     return Err("bytes were left unflushed".to_owned());
                 }
             }
