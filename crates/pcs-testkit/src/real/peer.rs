@@ -61,7 +61,8 @@ pub struct Peer {
     dir: TempDir,
     log: PathBuf,
     stopped: bool,
-    abrupt: bool,
+    /// What it leaves behind when it is killed; `None` where it is asked to end.
+    litter: Option<Vec<PathBuf>>,
 }
 
 impl Peer {
@@ -119,7 +120,7 @@ impl Peer {
                 dir,
                 log,
                 stopped: false,
-                abrupt: false,
+                litter: None,
             };
             if peer.wait_until_it(&listens) {
                 return Ok(peer);
@@ -132,10 +133,10 @@ impl Peer {
         })
     }
 
-    /// Ends without a last word: for programs that take their time to say goodbye.
+    /// Is killed at the end, for programs that take their time to say goodbye; these files are removed then.
     #[must_use]
-    pub(super) fn abrupt(mut self) -> Self {
-        self.abrupt = true;
+    pub(super) fn abrupt(mut self, litter: Vec<PathBuf>) -> Self {
+        self.litter = Some(litter);
         self
     }
 
@@ -184,19 +185,27 @@ impl Peer {
             return;
         }
         self.stopped = true;
-        if !self.abrupt {
-            self.thaw();
-            signal(self.id(), Signal::Terminate);
-        }
-        let deadline = Instant::now() + STOP_LIMIT;
-        while !self.abrupt && Instant::now() < deadline {
-            if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(5));
+        if self.litter.is_none() && self.ends_when_asked() {
+            return;
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        for path in self.litter.iter().flatten() {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
+    fn ends_when_asked(&mut self) -> bool {
+        self.thaw();
+        signal(self.id(), Signal::Terminate);
+        let deadline = Instant::now() + STOP_LIMIT;
+        while Instant::now() < deadline {
+            if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        false
     }
 
     /// Freezes it: connections are accepted by the kernel and never answered.

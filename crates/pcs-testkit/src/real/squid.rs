@@ -111,16 +111,24 @@ impl Squid {
             conf.push_str(&self.rules(dir));
             let file = write(dir, "squid.conf", &conf);
             let mut command = Command::new(&squid);
-            // -N: one process in the foreground. The environment is its own: no proxy settings of the machine.
+            // One process in the foreground, whose shared memory has a name of its own. The environment is its own:
+            // no proxy settings of the machine.
             command
-                .args(["-N", "-d", "1", "-f"])
-                .arg(file)
-                .env_clear()
-                .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+                .args(["-N", "-d", "1", "-n", &service(address.port()), "-f"])
+                .arg(file);
+            command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
             command
         })
-        // Squid takes two seconds to end even with nothing to do; its helpers end when their input does.
-        .map(Peer::abrupt)
+        .map(|peer| {
+            // Squid takes two seconds to end even with nothing to do; its helpers end when their input does.
+            let service = service(peer.port());
+            let litter = ["metadata", "queues", "readers"];
+            peer.abrupt(
+                litter
+                    .map(|part| format!("/dev/shm/{service}-cf__{part}.shm").into())
+                    .to_vec(),
+            )
+        })
     }
 
     fn rules(&self, dir: &Path) -> String {
@@ -159,6 +167,11 @@ impl Squid {
              on_unsupported_protocol tunnel all\n"
         )
     }
+}
+
+/// Squid's name for itself, in which it takes letters and digits only.
+fn service(port: u16) -> String {
+    format!("pcs{port}")
 }
 
 /// A password as `basic_ncsa_auth` wants it: an MD5 crypt, made by openssl.
