@@ -1,1 +1,54 @@
-//! Members, snapshots, selection, retry, sticky sessions, routes.
+//! Pools of rotating proxies: members, selection, retries, blame, sticky sessions, routes.
+//!
+//! What for: [`Pools`] is a [`pcs_tunnel::Connect`] that finds a way for each request: a route, a pool, a member by
+//! strategy or session, a kept stream or a fresh dial; and that tries another member before the client notices.
+//!
+//! What not: it opens no socket (that is `pcs-tunnel`'s), reads no configuration, runs no health check (it takes
+//! their verdicts), and never leaves a chain out: where no member is left, the request fails.
+//!
+//! Start with [`Settings`] and [`Pools::new`].
+
+mod blame;
+mod budget;
+mod changes;
+mod connector;
+#[doc(hidden)]
+pub mod dial_stub;
+mod error;
+mod events;
+mod guard;
+mod idle;
+mod inner;
+mod lane;
+mod leave;
+mod member;
+mod outage;
+mod overlay;
+mod pool;
+mod pools;
+mod registry;
+mod route;
+mod settings;
+mod snapshot;
+mod sticky;
+mod suspicion;
+mod traffic;
+mod trail;
+mod view;
+
+pub use changes::Applied;
+pub use error::{ChangeError, SettingsError};
+pub use events::{AttemptReport, Events, NoEvents};
+pub use member::{CheckRecord, Member};
+pub use overlay::{Change, Overlay, Patch, fingerprint};
+pub use pcs_health::breaker::{Settings as BreakerSettings, State as Circuit};
+pub use pcs_health::flip::Health;
+pub use pcs_strategies::Strategy;
+pub use pools::Pools;
+pub use route::{HostPattern, PatternError, RouteAction, RouteSpec};
+pub use settings::{
+    MemberSpec, Mode, Origin, PoolSettings, RetrySettings, Settings, StickySettings, TunnelSettings,
+    WarmConnections, WhenExhausted,
+};
+pub use traffic::{ErrorLabel, Traffic};
+pub use view::{Filter, ProxyStats, ProxyView, Totals};

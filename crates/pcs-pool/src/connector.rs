@@ -1,0 +1,294 @@
+//! The one attempt loop: pick, admit, take or dial, observe, try again.
+
+mod choose;
+mod fixed;
+
+use std::sync::Arc;
+
+use choose::Chosen;
+use parking_lot::Mutex;
+use pcs_models::{Blame, HopName, SessionId};
+use pcs_tunnel::{Attempt, BoxFuture, Connect, ConnectRequest, Connected, DialError, Purpose, Via};
+use rand::Rng;
+use tokio::time::Instant;
+
+use crate::Pools;
+use crate::blame::{Charge, Judgement, Next};
+use crate::dial_stub::{DialRequest, Dialed};
+use crate::events::AttemptReport;
+use crate::guard::{Forwarding, MemberGuard};
+use crate::inner::{Inner, Plea, rng};
+use crate::lane::{Lane, fresh_session};
+use crate::member::{Dialing, Member};
+use crate::pool::Pool;
+use crate::registry::{Steered, exhausted};
+use crate::traffic::InFlight;
+use crate::trail::{Handed, Trail};
+
+impl Connect for Pools {
+    fn connect<'a>(&'a self, request: &'a mut ConnectRequest) -> BoxFuture<'a, Result<Connected, DialError>> {
+        Box::pin(self.inner.connect(request))
+    }
+}
+
+/// What a dial or a kept stream gave.
+struct Found {
+    dialed: Dialed,
+    reused: bool,
+}
+
+impl Inner {
+    async fn connect(self: &Arc<Self>, request: &mut ConnectRequest) -> Result<Connected, DialError> {
+        let steered = self.registry.load().steer(request)?;
+        let mut trail = recall(request);
+        let handed = std::mem::take(&mut trail.handed);
+        match (handed, request.attempts.last_mut()) {
+            // No attempt at all: only a kept stream that had ended meanwhile.
+            (Handed::Stale, _) => _ = request.attempts.pop(),
+            (Handed::Failed(kind), Some(last)) => _ = last.failure.get_or_insert((kind, Blame::Target)),
+            _ => {}
+        }
+        let fresh = handed == Handed::Stale;
+        match steered {
+            Steered::Fixed(way) => self.fixed(way, request, fresh).await,
+            Steered::Pool(pool) => self.pooled(&pool, request, trail, fresh).await,
+        }
+    }
+
+    /// Through a pool, as often as it takes and is allowed.
+    async fn pooled(
+        self: &Arc<Self>,
+        pool: &Arc<Pool>,
+        request: &mut ConnectRequest,
+        mut trail: Trail,
+        mut fresh: bool,
+    ) -> Result<Connected, DialError> {
+        if trail.retries == 0 && !fresh {
+            pool.budget.requested(pool.age(Instant::now()));
+        }
+        let mut last: Option<DialError> = None;
+        loop {
+            if let Some(pause) = trail.pause.take().filter(|pause| !pause.is_zero()) {
+                tokio::time::sleep(pause).await;
+            }
+            let Some(chosen) = self.choose(pool, request, &mut trail, fresh) else {
+                trail.give_up(&request.target, Instant::now());
+                return Err(last.unwrap_or_else(|| exhausted("no usable proxy is left in the pool")));
+            };
+            fresh = false;
+            request.attempts.push(Attempt {
+                proxy: Some(chosen.member().id().clone()),
+                failure: None,
+            });
+            let in_flight = InFlight::begin(chosen.member());
+            let error = match self.attempt(&chosen, request).await {
+                Ok(found) => return Ok(self.hand_out(chosen, found, in_flight, request, trail)),
+                Err(error) => error,
+            };
+            drop(in_flight);
+            let judgement = self.judge(&error);
+            let began = chosen.began;
+            self.note_failure(chosen, request, &mut trail, &error, judgement);
+            let now = Instant::now();
+            let another = judgement.next == Next::Another;
+            let plea = Plea {
+                charge: judgement.charge,
+                kind: error.kind(),
+                began,
+                deadline: request.deadline,
+            };
+            trail.pause = another
+                .then(|| self.grant(pool, &mut trail, &plea, now))
+                .flatten();
+            if trail.pause.is_none() {
+                let agreed = trail.give_up(&request.target, now);
+                let at_target = agreed && error.blame() == Blame::Target;
+                return Err(if at_target {
+                    error.at(HopName::target())
+                } else {
+                    error
+                });
+            }
+            last = Some(error);
+        }
+    }
+
+    /// One attempt through one member: a kept stream, or a dial.
+    async fn attempt(&self, chosen: &Chosen, request: &ConnectRequest) -> Result<Found, DialError> {
+        let lane = chosen.lane();
+        if request.purpose == Purpose::Forward && !chosen.fresh {
+            let max_age = self.registry.load().tunnel.idle_for;
+            if let Some((stream, form)) =
+                lane.idle
+                    .take(&request.target, request.session.as_ref(), chosen.began, max_age)
+            {
+                let timings = Vec::new();
+                return Ok(Found {
+                    dialed: Dialed {
+                        stream,
+                        form,
+                        timings,
+                    },
+                    reused: true,
+                });
+            }
+        }
+        let dialing = Dialing::begin(chosen.member(), chosen.began);
+        let dialed = self.dial(lane, request, chosen.deadline).await;
+        dialing.finish(Instant::now());
+        Ok(Found {
+            dialed: dialed?,
+            reused: false,
+        })
+    }
+
+    async fn dial(
+        &self,
+        lane: &Lane,
+        request: &ConnectRequest,
+        deadline: Instant,
+    ) -> Result<Dialed, DialError> {
+        let made_up: SessionId;
+        let session = match &request.session {
+            None if lane.is_templated() => {
+                made_up = fresh_session(rng().next_u64());
+                Some(&made_up)
+            }
+            session => session.as_ref(),
+        };
+        let dial = DialRequest {
+            target: &request.target,
+            purpose: request.purpose,
+            session,
+            deadline,
+        };
+        self.dial.dial(&lane.chain, dial).await
+    }
+
+    /// The stream goes to the caller.
+    fn hand_out(
+        self: &Arc<Self>,
+        chosen: Chosen,
+        found: Found,
+        in_flight: InFlight<Member>,
+        request: &mut ConnectRequest,
+        mut trail: Trail,
+    ) -> Connected {
+        let now = Instant::now();
+        let member = chosen.member();
+        let elapsed = now.saturating_duration_since(chosen.began);
+        let Found {
+            dialed:
+                Dialed {
+                    stream,
+                    form,
+                    timings,
+                },
+            reused,
+        } = found;
+        if !reused {
+            self.corporate_answered();
+            let number = request.attempts.len();
+            let member = Some(member);
+            self.events.attempted(&AttemptReport {
+                member,
+                number,
+                elapsed,
+                timings: &timings,
+                failure: None,
+            });
+        }
+        if let Some(session) = &request.session {
+            chosen.snapshot.sticky().pin(session, member.id(), now);
+        }
+        let pool = Arc::clone(chosen.leave.pool());
+        let via = Via::Proxy {
+            pool: pool.name().clone(),
+            id: member.id().clone(),
+        };
+        let lane = Arc::clone(chosen.lane());
+        let forwarding = match request.purpose {
+            Purpose::Tunnel => {
+                trail.succeed(member, now);
+                Pool::succeeded(chosen.leave, elapsed, now);
+                None
+            }
+            Purpose::Forward => {
+                let trail = Arc::new(Mutex::new(trail));
+                request.memory = Some(Arc::clone(&trail) as _);
+                Some(Forwarding {
+                    trail,
+                    leave: Some(chosen.leave),
+                    form: form.clone(),
+                    reused,
+                    picked_at: chosen.began,
+                    patience: chosen.deadline,
+                    deadline: request.deadline,
+                })
+            }
+        };
+        let outcome = Box::new(MemberGuard {
+            inner: Arc::clone(self),
+            pool,
+            lane,
+            in_flight,
+            target: request.target.clone(),
+            session: request.session.clone(),
+            forwarding,
+            lied: false,
+        });
+        Connected {
+            stream,
+            form,
+            via,
+            reused,
+            timings,
+            outcome,
+        }
+    }
+
+    /// Writes a failed attempt down wherever it counts.
+    fn note_failure(
+        &self,
+        chosen: Chosen,
+        request: &mut ConnectRequest,
+        trail: &mut Trail,
+        error: &DialError,
+        judgement: Judgement,
+    ) {
+        let now = Instant::now();
+        let failure = Some((error.kind(), error.blame()));
+        if let Some(last) = request.attempts.last_mut() {
+            last.failure = failure;
+        }
+        let member = chosen.member();
+        if judgement.charge != Charge::Excused {
+            member.traffic().count_failure(error.kind());
+        } else if matches!(error.blame(), Blame::Hop(_)) {
+            self.corporate_traffic.count_failure(error.kind());
+        }
+        self.events.attempted(&AttemptReport {
+            member: Some(member),
+            number: request.attempts.len(),
+            elapsed: now.saturating_duration_since(chosen.began),
+            timings: error.timings(),
+            failure,
+        });
+        if judgement.outage {
+            trail.forgive();
+        } else {
+            trail.fail(chosen.leave, judgement.charge, now);
+        }
+    }
+}
+
+/// What was remembered of the request when it was here before.
+fn recall(request: &mut ConnectRequest) -> Trail {
+    let memory = request
+        .memory
+        .take()
+        .and_then(|memory| memory.downcast::<Mutex<Trail>>().ok());
+    memory
+        .map(|trail| std::mem::take(&mut *trail.lock()))
+        .unwrap_or_default()
+}

@@ -1,0 +1,191 @@
+//! What all handles to the pools share, and the rules that need all of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use pcs_models::FailureKind;
+use pcs_tunnel::DialError;
+use rand::{Rng, RngExt};
+use tokio::time::Instant;
+
+use crate::Events;
+use crate::blame::{Charge, Judgement, judge};
+use crate::changes::Changes;
+use crate::dial_stub::Dial;
+use crate::outage::Outage;
+use crate::pool::Pool;
+use crate::registry::Registry;
+use crate::traffic::Traffic;
+use crate::trail::Trail;
+
+/// Pauses grow from here where the first retry is not to wait at all.
+const SECOND_PAUSE: Duration = Duration::from_millis(25);
+
+/// An attempt that took this long cannot be repeated fast enough to hammer anybody.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// What a failed attempt brings forward for another one.
+pub(crate) struct Plea {
+    pub(crate) charge: Charge,
+    pub(crate) kind: FailureKind,
+    pub(crate) began: Instant,
+    pub(crate) deadline: Instant,
+}
+
+/// The shared part of [`crate::Pools`].
+pub(crate) struct Inner {
+    pub(crate) registry: ArcSwap<Registry>,
+    /// Serialises changes; never taken by requests.
+    pub(crate) changes: Mutex<Changes>,
+    pub(crate) dial: Arc<dyn Dial>,
+    pub(crate) events: Arc<dyn Events>,
+    pub(crate) outage: Arc<Outage>,
+    pub(crate) epoch: Instant,
+    pub(crate) direct_traffic: Arc<Traffic>,
+    pub(crate) corporate_traffic: Arc<Traffic>,
+    pub(crate) retries: RetryCounters,
+}
+
+impl Inner {
+    /// Reads a failed attempt, and notes an outage of the corporate proxy or its end.
+    pub(crate) fn judge(&self, error: &DialError) -> Judgement {
+        let judgement = judge(
+            error,
+            self.outage.applies(),
+            &self.registry.load().retry.retry_on_status,
+        );
+        if judgement.outage {
+            if self.outage.begin() {
+                tracing::warn!(%error, "Corporate proxy is down, no rotating proxy is charged meanwhile");
+            }
+        } else if matches!(judgement.charge, Charge::Hearsay | Charge::Doubtful) {
+            self.corporate_answered();
+        }
+        judgement
+    }
+
+    /// The corporate proxy did its part of an attempt.
+    pub(crate) fn corporate_answered(&self) {
+        if self.outage.end() {
+            tracing::info!("Corporate proxy is back");
+        }
+    }
+
+    /// Grants another attempt, and says how long to wait before it; `None` where retries, time or budget are used
+    /// up. A first retry is free after a failure that is not the target's, and after an attempt that took long:
+    /// requests that wait cannot come fast enough to hammer anybody.
+    pub(crate) fn grant(
+        &self,
+        pool: &Pool,
+        trail: &mut Trail,
+        plea: &Plea,
+        now: Instant,
+    ) -> Option<Duration> {
+        let registry = self.registry.load();
+        let retry = &registry.retry;
+        if !retry.enabled || trail.retries >= retry.max_retries {
+            return None;
+        }
+        let pause = pause(
+            trail.retries,
+            retry.backoff_initial,
+            retry.backoff_max,
+            &mut rng(),
+        );
+        if now + pause >= plea.deadline {
+            return None;
+        }
+        let slow = now.saturating_duration_since(plea.began) >= SLOW;
+        let free = trail.retries == 0 && (plea.charge != Charge::Doubtful || slow);
+        let (percent, floor) = (retry.budget_percent, retry.budget_min_per_second);
+        if !free && !pool.budget.withdraw(pool.age(now), percent, floor) {
+            return None;
+        }
+        trail.retries += 1;
+        self.retries.count(plea.kind);
+        self.events.retried(plea.kind);
+        Some(pause)
+    }
+}
+
+/// The wait before retry number `retries` (from 0): the first waits `initial`, later ones twice as long each, up
+/// to `max`; of each pause the second half is random, so that those who failed together do not return together.
+fn pause(retries: u32, initial: Duration, max: Duration, rng: &mut impl Rng) -> Duration {
+    let full = match retries {
+        0 => initial,
+        later => initial.max(SECOND_PAUSE).saturating_mul(1 << (later - 1).min(16)),
+    };
+    full.min(max).mul_f64(rng.random_range(0.5..=1.0))
+}
+
+/// The source of randomness at the edge: picks, jitter, made-up sessions.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the edge: everything below takes it as an argument"
+)]
+pub(crate) fn rng() -> rand::rngs::ThreadRng {
+    rand::rng()
+}
+
+/// Retries by the kind of the failure before them.
+#[derive(Debug, Default)]
+pub(crate) struct RetryCounters([AtomicU64; RETRY_REASONS.len()]);
+
+/// The failures that retries follow.
+pub(crate) const RETRY_REASONS: [FailureKind; 9] = [
+    FailureKind::Timeout,
+    FailureKind::Refused,
+    FailureKind::Unreachable,
+    FailureKind::Reset,
+    FailureKind::Auth,
+    FailureKind::Status,
+    FailureKind::Protocol,
+    FailureKind::Dns,
+    FailureKind::Tls,
+];
+
+impl RetryCounters {
+    fn count(&self, kind: FailureKind) {
+        if let Some(at) = RETRY_REASONS.iter().position(|reason| *reason == kind) {
+            self.0[at].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn read(&self) -> impl Iterator<Item = (FailureKind, u64)> {
+        RETRY_REASONS
+            .into_iter()
+            .zip(self.0.iter().map(|count| count.load(Ordering::Relaxed)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand::rngs::SmallRng;
+
+    #[test]
+    fn pauses_double_up_to_their_bound_and_are_jittered() {
+        let mut rng = SmallRng::seed_from_u64(7);
+        let ms = Duration::from_millis;
+        let cases = [
+            (0, ms(0), ms(1000), ms(0)),
+            (1, ms(0), ms(1000), ms(25)),
+            (2, ms(0), ms(1000), ms(50)),
+            (0, ms(100), ms(1000), ms(100)),
+            (3, ms(100), ms(1000), ms(400)),
+            (9, ms(100), ms(1000), ms(1000)),
+            (40, ms(100), ms(1000), ms(1000)),
+            (2, ms(100), ms(0), ms(0)),
+        ];
+        for (retries, initial, max, full) in cases {
+            for _ in 0..50 {
+                let got = pause(retries, initial, max, &mut rng);
+                assert!(got <= full && got >= full / 2, "{retries}: {got:?} of {full:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! One way out: a prepared chain and the streams kept open through it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pcs_models::{ChainSpec, SessionId};
+use pcs_tunnel::{ChainStream, Form};
+use tokio::time::Instant;
+
+use crate::TunnelSettings;
+use crate::dial_stub::PreparedChain;
+use crate::idle::{IdleStreams, ReuseKey};
+
+/// A chain made ready for dialling. Lives until the chain changes: a new password is a new lane.
+pub(crate) struct Lane {
+    spec: ChainSpec,
+    pub(crate) chain: PreparedChain,
+    pub(crate) idle: IdleStreams,
+    /// Whether plain-HTTP streams are kept.
+    reuse: bool,
+    /// Whether the last hop's user name has a place for a session.
+    templated: bool,
+    /// Nothing is kept any more: the chain is no longer configured.
+    closed: AtomicBool,
+}
+
+impl Lane {
+    pub(crate) fn new(spec: ChainSpec, reuse: bool) -> Self {
+        let templated = spec.hops().iter().any(|hop| {
+            hop.credentials
+                .as_ref()
+                .is_some_and(pcs_models::Credentials::is_session_template)
+        });
+        Self {
+            chain: PreparedChain::new(spec.clone()),
+            spec,
+            idle: IdleStreams::default(),
+            reuse,
+            templated,
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether this lane would do for such a chain.
+    pub(crate) fn serves(&self, spec: &ChainSpec, reuse: bool) -> bool {
+        self.spec == *spec && self.reuse == reuse
+    }
+
+    pub(crate) fn spec(&self) -> &ChainSpec {
+        &self.spec
+    }
+
+    pub(crate) fn reuses(&self) -> bool {
+        self.reuse
+    }
+
+    /// Whether the proxy wants to be told a session, so that one has to be made up where the client gave none.
+    pub(crate) fn is_templated(&self) -> bool {
+        self.templated
+    }
+
+    /// Keeps a stream for further requests, where that is allowed. A made-up session is for one stream only:
+    /// keeping that would give its exit to other clients.
+    pub(crate) fn park(
+        &self,
+        key: ReuseKey,
+        stream: ChainStream,
+        form: Form,
+        now: Instant,
+        settings: &TunnelSettings,
+    ) {
+        let made_up_session = self.templated && key.session.is_none();
+        if !self.reuse || made_up_session || self.closed.load(Ordering::Relaxed) {
+            return;
+        }
+        self.idle.put(key, stream, form, now, settings.idle_connections);
+        if self.closed.load(Ordering::Relaxed) {
+            self.idle.clear();
+        }
+    }
+
+    /// Closes what is kept, now and from now on. Streams in use live on.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        self.idle.clear();
+    }
+}
+
+/// A session made up for one stream.
+pub(crate) fn fresh_session(random: u64) -> SessionId {
+    SessionId::try_new(&format!("{random:016x}")).expect("hexadecimal digits are a session id")
+}

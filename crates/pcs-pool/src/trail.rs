@@ -1,0 +1,139 @@
+//! What one request has been through: who failed it, and who is still to be charged for that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pcs_models::{FailureKind, ProxyId, Target};
+use tokio::time::Instant;
+
+use crate::blame::Charge;
+use crate::leave::Leave;
+use crate::member::Member;
+use crate::pool::Pool;
+
+/// The attempts of one request, as far as they matter for the next and for charging.
+#[derive(Default)]
+pub(crate) struct Trail {
+    /// Members tried, each once, in order.
+    pub(crate) tried: Vec<Arc<Member>>,
+    /// Failures not settled yet.
+    pending: Vec<Pending>,
+    /// Retries made or granted.
+    pub(crate) retries: u32,
+    /// A kept stream turned out stale: this member once more, by a fresh dial.
+    pub(crate) again: Option<ProxyId>,
+    /// What became of the stream handed out last.
+    pub(crate) handed: Handed,
+    /// How long to wait before the next attempt.
+    pub(crate) pause: Option<Duration>,
+    /// Where the request wanted to go, once a stream was handed back.
+    target: Option<Target>,
+}
+
+/// What became of a stream that was handed out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Handed {
+    /// Nobody said so far.
+    #[default]
+    Out,
+    /// It was a kept one that had ended meanwhile: no attempt at all.
+    Stale,
+    /// It failed, and another attempt was granted.
+    Failed(FailureKind),
+}
+
+struct Pending {
+    leave: Leave,
+    charge: Charge,
+}
+
+impl Trail {
+    /// Notes a failed attempt; what is proven is charged at once.
+    pub(crate) fn fail(&mut self, leave: Leave, charge: Charge, now: Instant) {
+        if !self.tried.iter().any(|tried| Arc::ptr_eq(tried, leave.member())) {
+            self.tried.push(Arc::clone(leave.member()));
+        }
+        match charge {
+            Charge::Excused => {}
+            Charge::Proven => Pool::charge(leave, 1, now),
+            Charge::Hearsay => self.pending.push(Pending { leave, charge }),
+            Charge::Doubtful => {
+                // This member was reached, so the corporate proxy lives, and told the truth about others.
+                self.charge_hearsay_but(leave.member(), now);
+                self.pending.push(Pending { leave, charge });
+            }
+        }
+    }
+
+    /// A stream that was handed out failed, and another attempt may follow.
+    pub(crate) fn hand_back(&mut self, handed: Handed, target: &Target) {
+        self.handed = handed;
+        self.target = Some(target.clone());
+    }
+
+    /// The request went well through `member`: whoever failed it before is charged.
+    pub(crate) fn succeed(&mut self, member: &Arc<Member>, now: Instant) {
+        for pending in self.pending.drain(..) {
+            if !Arc::ptr_eq(pending.leave.member(), member) {
+                Pool::charge(pending.leave, 1, now);
+            }
+        }
+    }
+
+    /// The corporate proxy is down: nobody is charged.
+    pub(crate) fn forgive(&mut self) {
+        self.pending.clear();
+    }
+
+    /// The request failed for good. Members that agree are believed: nobody is charged. One alone is charged
+    /// where the corporate proxy told against it, else remembered until enough targets failed through it.
+    ///
+    /// Says whether two members agreed that the target is at fault.
+    pub(crate) fn give_up(&mut self, target: &Target, now: Instant) -> bool {
+        let agreed = |charge: Charge| {
+            let mut members = self
+                .pending
+                .iter()
+                .filter(|pending| pending.charge == charge)
+                .map(|pending| pending.leave.member());
+            let first = members.next();
+            first.is_some_and(|first| members.any(|other| !Arc::ptr_eq(first, other)))
+        };
+        let (hearsay_agreed, target_agreed) = (agreed(Charge::Hearsay), agreed(Charge::Doubtful));
+        let (mut told, mut doubted) = (hearsay_agreed, target_agreed);
+        for pending in self.pending.drain(..) {
+            let done = if pending.charge == Charge::Hearsay {
+                &mut told
+            } else {
+                &mut doubted
+            };
+            // A member tried again and again by one request fails once.
+            if std::mem::replace(done, true) {
+                continue;
+            }
+            match pending.charge {
+                Charge::Hearsay => Pool::charge(pending.leave, 1, now),
+                _ => Pool::doubt(pending.leave, target, now),
+            }
+        }
+        target_agreed
+    }
+
+    fn charge_hearsay_but(&mut self, member: &Arc<Member>, now: Instant) {
+        let settled = |pending: &mut Pending| {
+            pending.charge == Charge::Hearsay && !Arc::ptr_eq(pending.leave.member(), member)
+        };
+        for pending in self.pending.extract_if(.., settled) {
+            Pool::charge(pending.leave, 1, now);
+        }
+    }
+}
+
+impl Drop for Trail {
+    fn drop(&mut self) {
+        // Another attempt was granted, but the request could not be sent twice, so nobody took it.
+        if let (Handed::Failed(_), Some(target)) = (self.handed, self.target.take()) {
+            self.give_up(&target, Instant::now());
+        }
+    }
+}

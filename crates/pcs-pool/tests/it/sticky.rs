@@ -1,0 +1,116 @@
+//! Sessions that stay where they are.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use pcs_pool::{PoolSettings, Settings};
+
+use crate::world::{Manner, World, connect, forward, many, request, session, set_health, with_user};
+
+async fn through(pools: &pcs_pool::Pools, id: &str) -> String {
+    let mut request = session(request("t:443"), id);
+    connect(pools, &mut request).await.unwrap().via.label().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_keeps_its_member_and_instances_agree() {
+    let (world, other) = (World::new(), World::new());
+    let (pools, twin) = (world.pools(many(10)), other.pools(many(10)));
+    let mut members = HashSet::new();
+    for number in 0..40 {
+        let id = format!("client-{number}");
+        let first = through(&pools, &id).await;
+        for _ in 0..5 {
+            assert_eq!(through(&pools, &id).await, first);
+        }
+        assert_eq!(
+            through(&twin, &id).await,
+            first,
+            "another instance picks the same"
+        );
+        members.insert(first);
+    }
+    assert!(members.len() >= 8, "sessions spread: {members:?}");
+    assert_eq!(pools.totals().sessions, 40);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_member_is_left_for_a_single_other_one_and_not_gone_back_to() {
+    let world = World::new();
+    let pools = world.pools(many(10));
+    let first = through(&pools, "s").await;
+    world.set(&first, Manner::Refuses);
+    let second = through(&pools, "s").await;
+    assert_ne!(first, second);
+    for _ in 0..100 {
+        assert_eq!(through(&pools, "s").await, second);
+    }
+    world.set(&first, Manner::Well(Duration::ZERO));
+    for _ in 0..10 {
+        tokio::time::advance(Duration::from_secs(500)).await;
+        assert_eq!(through(&pools, "s").await, second, "no fail-back within the TTL");
+    }
+    tokio::time::advance(Duration::from_secs(601)).await;
+    assert_eq!(through(&pools, "s").await, first, "after it the session is new");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unhealthy_member_is_left_as_well() {
+    let world = World::new();
+    let pools = world.pools(many(5));
+    let first = through(&pools, "s").await;
+    set_health(&pools, &first, false);
+    let second = through(&pools, "s").await;
+    set_health(&pools, &first, true);
+    assert_ne!(first, second);
+    assert_eq!(through(&pools, "s").await, second);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_tunnel_keeps_its_session_alive() {
+    let world = World::new();
+    let pools = world.pools(many(5));
+    let mut first = session(request("t:443"), "s");
+    let open = connect(&pools, &mut first).await.unwrap();
+    tokio::time::advance(Duration::from_secs(500)).await;
+    let label = open.via.label().to_owned();
+    drop(open);
+    tokio::time::advance(Duration::from_secs(500)).await;
+    set_health(&pools, &label, false);
+    set_health(&pools, &label, true);
+    assert_eq!(through(&pools, "s").await, label);
+    assert_eq!(pools.totals().sessions, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_template_gets_the_session_or_a_fresh_one_each_time() {
+    let world = World::new();
+    let members = vec![with_user("gate", "user-{session}")];
+    let default = PoolSettings::new(crate::world::name("default"), members);
+    let pools = world.pools(Settings {
+        pools: vec![default],
+        ..Settings::default()
+    });
+    connect(&pools, &mut session(request("t:443"), "mine"))
+        .await
+        .unwrap();
+    for _ in 0..3 {
+        connect(&pools, &mut request("t:443")).await.unwrap();
+    }
+    connect(&pools, &mut forward("t:80")).await.unwrap();
+    let sessions: Vec<String> = world
+        .take_calls()
+        .into_iter()
+        .map(|call| call.session.unwrap())
+        .collect();
+    assert_eq!(sessions[0], "mine");
+    assert_eq!(sessions.iter().collect::<HashSet<_>>().len(), 5, "{sessions:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn plain_members_are_not_told_of_made_up_sessions() {
+    let world = World::new();
+    let pools = world.pools(many(1));
+    connect(&pools, &mut request("t:443")).await.unwrap();
+    assert_eq!(world.take_calls()[0].session, None);
+}
