@@ -71,6 +71,9 @@ pub(crate) async fn serve(visitor: Visitor<'_>, deadline: Instant) -> Option<Tun
     };
     let mut first_deadline = Some(deadline);
     loop {
+        if !more_comes(&mut session.visitor).await {
+            return None;
+        }
         let live = session.visitor.door.shared.live();
         let after = match read_head(&mut session.visitor, &live, first_deadline.take()).await {
             Ok(length) => session.answer(&live, length).await,
@@ -108,25 +111,29 @@ pub(crate) async fn too_slow(visitor: Visitor<'_>) {
     let _ = linger(&mut session.visitor.client).await;
 }
 
+/// Waits for the next request, as long as the connection may be idle. No memory is held meanwhile, and no settings:
+/// the request meets those of its own time.
+async fn more_comes(visitor: &mut Visitor<'_>) -> bool {
+    if !visitor.input.is_empty() {
+        return true;
+    }
+    visitor.input.release();
+    let door = visitor.door;
+    let idle_until = Instant::now() + door.shared.live().settings.idle_timeout;
+    let more = async {
+        tokio::select! {
+            biased;
+            read = visitor.input.fill(&visitor.client) => read.unwrap_or_default(),
+            () = door.draining.cancelled() => 0,
+        }
+    };
+    timeout_at(idle_until, more).await.unwrap_or_default() > 0
+}
+
 /// Reads until a head is complete; answers its length, empty lines before it dropped. The first head has its
-/// deadline from the accept; later ones may be waited for as long as the connection may be idle.
+/// deadline from the accept, later ones from their first byte.
 async fn read_head(visitor: &mut Visitor<'_>, live: &Live, first: Option<Instant>) -> Result<usize, NoHead> {
     let settings = &live.settings;
-    if visitor.input.is_empty() {
-        visitor.input.release();
-        let idle_until = Instant::now() + settings.idle_timeout;
-        let door = visitor.door;
-        let more = async {
-            tokio::select! {
-                biased;
-                read = visitor.input.fill(&visitor.client) => read.unwrap_or_default(),
-                () = door.draining.cancelled() => 0,
-            }
-        };
-        if timeout_at(idle_until, more).await.unwrap_or_default() == 0 {
-            return Err(NoHead::Over);
-        }
-    }
     let mut scan = HeadScan::new(Strictness::Crlf, settings.max_head_bytes);
     let deadline = first.unwrap_or_else(|| Instant::now() + settings.budget);
     loop {

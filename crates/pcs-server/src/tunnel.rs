@@ -4,7 +4,8 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
-use pcs_tunnel::{ChainStream, Connected, EndedBy, Outcome, Relay, RelayReport, TunnelRegistry};
+use pcs_models::{Blame, FailureKind, HopName, Retry};
+use pcs_tunnel::{ChainStream, Connected, DialError, EndedBy, Outcome, Relay, RelayReport, TunnelRegistry};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -83,7 +84,16 @@ impl Tunnel {
 }
 
 impl Account {
+    /// The relay is over.
     pub(crate) fn close(mut self, report: &RelayReport) {
+        // A proxy that says 200 and then hangs up has built nothing: its owner wants to know.
+        let hung_up = matches!(report.ended_by, EndedBy::UpstreamClosed | EndedBy::UpstreamError);
+        if hung_up && report.up > 0 && report.down == 0 && self.ticket.down == 0 {
+            let text = "the tunnel was closed before a byte came back";
+            let error = DialError::new(FailureKind::Reset, Blame::Target, Retry::Never, text);
+            self.outcome.failed(&error.at(HopName::target()));
+            self.ticket.broke("reset");
+        }
         self.outcome.moved(report.up, report.down);
         self.ticket.up += report.up;
         self.ticket.down += report.down;

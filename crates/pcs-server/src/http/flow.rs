@@ -30,6 +30,8 @@ pub(super) struct Flow {
     /// Whether anything of the body was written.
     pub(super) body_began: bool,
     moved: bool,
+    /// What broke it off; told once what was in hand is written.
+    fault: Option<FlowError>,
 }
 
 /// What broke a message off.
@@ -58,6 +60,7 @@ impl Flow {
             sent: 0,
             body_began: false,
             moved: false,
+            fault: None,
         }
     }
 
@@ -92,15 +95,15 @@ impl Flow {
         W: AsyncWrite + Unpin,
     {
         loop {
-            if self.ready == 0 && !self.is_read() {
+            if self.ready == 0 && self.fault.is_none() && !self.is_read() {
                 if !input.is_empty() {
-                    self.take_from(input).map_err(FlowError::Framing)?;
+                    self.fault = self.take_from(input).map_err(FlowError::Framing).err();
                     continue;
                 }
                 // Asked for before a lone head is written: the two may go out together.
                 match self.read(cx, source, input) {
                     Poll::Ready(result) => {
-                        result?;
+                        self.fault = result.err();
                         continue;
                     }
                     Poll::Pending if self.has_unsent() => {}
@@ -110,6 +113,11 @@ impl Flow {
                         return Poll::Pending;
                     }
                 }
+            }
+            if !self.has_unsent()
+                && let Some(fault) = self.fault.take()
+            {
+                return Poll::Ready(Err(fault));
             }
             if !self.has_unsent() {
                 return Pin::new(sink).poll_flush(cx).map_err(|_| FlowError::Sink);

@@ -119,10 +119,14 @@ impl Forwarding<'_, '_> {
             pinned.target == self.ask.target && pinned.parameters == self.ask.parameters
         };
         let mut connected = match self.session.pinned.take_if(is_ours) {
-            Some(pinned) if !self.ask.upgrades => Connected {
-                reused: true,
-                ..pinned.connected
-            },
+            Some(pinned) if !self.ask.upgrades => {
+                // Authenticated is authenticated: it stays this client's, whatever this request says.
+                self.ask.pins = true;
+                Connected {
+                    reused: true,
+                    ..pinned.connected
+                }
+            }
             _ => {
                 let dialled = dial(self.session.visitor.door, &mut self.request).await;
                 dialled.inspect_err(|error| self.ticket.failed(&self.request, error))?
