@@ -93,6 +93,7 @@ impl AccessRecord<'_> {
             (RequestKind::Local, None) => Counted::Not,
             (_, Some(reason)) if reason.is_clients_fault() => Counted::Rejected(reason),
             (_, Some(_)) => Counted::Error,
+            (_, None) if self.status == CLIENT_GONE => Counted::Not,
             (_, None) if self.failed_before_answer() => Counted::Error,
             (_, None) => Counted::Success,
         }
@@ -113,7 +114,7 @@ pub enum Counted {
     Error,
     /// The client was refused for what it asked.
     Rejected(Rejection),
-    /// `/health`, `/proxy.pac` and the like: no proxy request.
+    /// `/health`, `/proxy.pac` and the like are no proxy requests, and a client that went away got no answer.
     Not,
 }
 
@@ -228,6 +229,9 @@ impl fmt::Display for Rejection {
         f.write_str(self.as_str())
     }
 }
+
+/// The status of a request whose client went away, or was cut off by a stop, before it was answered.
+pub(crate) const CLIENT_GONE: u16 = 499;
 
 /// A method's name: known ones cost nothing.
 pub(crate) fn method_name(method: &str) -> Cow<'static, str> {

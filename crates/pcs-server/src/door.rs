@@ -179,3 +179,39 @@ const TLS_HANDSHAKE: u8 = 0x16;
 const REFUSAL_TIME: Duration = Duration::from_secs(2);
 const LINGER_TIME: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::mem::size_of_val;
+
+    use pcs_tunnel::{BoxFuture, Connect};
+
+    use super::*;
+    use crate::{NoAccess, Settings};
+
+    struct Nowhere;
+
+    impl Connect for Nowhere {
+        fn connect<'a>(&'a self, _: &'a mut ConnectRequest) -> BoxFuture<'a, Result<Connected, DialError>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[tokio::test]
+    async fn an_idle_tunnel_is_a_small_future() {
+        let shared = Shared::new(Settings::default(), Arc::new(Nowhere), Arc::new(NoAccess));
+        let door = Arc::new(Door {
+            registry: shared.registry(),
+            draining: CancellationToken::new(),
+            closing: CancellationToken::new(),
+            shared: Arc::clone(&shared),
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let _near = std::net::TcpStream::connect(address).unwrap();
+        let (client, peer) = listener.accept().await.unwrap();
+        let guest = Guest::new(Arc::clone(&shared), shared.connections.enter(1).unwrap());
+        let size = size_of_val(&attend(door, client, peer, guest));
+        assert!(size <= 1024, "{size} bytes");
+    }
+}

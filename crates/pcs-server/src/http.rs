@@ -2,11 +2,13 @@
 
 mod ask;
 mod connect;
+mod deliver;
 mod exchange;
 mod fields;
 mod flow;
 mod forward;
 mod local;
+mod outgoing;
 mod response;
 mod target;
 

@@ -8,7 +8,7 @@ use pcs_models::{HopName, PoolName, ProxyId, Target};
 use pcs_tunnel::{ConnectRequest, Connected, DialError, HopTiming, Via};
 use tokio::time::Instant;
 
-use crate::access::{AccessRecord, Rejection, RequestKind, Subject};
+use crate::access::{AccessRecord, CLIENT_GONE, Rejection, RequestKind, Subject};
 use crate::answer::Answer;
 use crate::{RequestId, Shared};
 
@@ -214,6 +214,3 @@ impl Drop for Ticket {
         }
     }
 }
-
-/// The status of a request whose client went away before it was answered.
-const CLIENT_GONE: u16 = 499;

@@ -190,7 +190,7 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    fn new(shared: Arc<Shared>, place: Place) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, place: Place) -> Self {
         shared.access.connection_opened();
         Self {
             shared,

@@ -10,7 +10,8 @@ use pcs_tunnel::wire::http1::{
     BodyLength, FramingError, HeadError, RequestHead, Version, read_request, request_body, slots,
 };
 
-use super::fields::{Direction, is_connection_auth, write_end_to_end, write_field};
+use super::fields::is_connection_auth;
+use super::outgoing::outgoing_fields;
 use super::target::{RequestTarget, TargetError, authority_form, other_form};
 use crate::access::{RequestKind, method_name};
 use crate::answer::{Answer, Persistence, Wire};
@@ -249,35 +250,6 @@ fn forward(
         upgrades,
         pins: head.fields.first("authorization").is_some_and(is_connection_auth),
     }
-}
-
-/// The field lines of the request to the next hop.
-fn outgoing_fields(head: &RequestHead<'_, '_>, authority: &str, body: BodyLength, upgrades: bool) -> Vec<u8> {
-    let mut out = Vec::with_capacity(512);
-    // The target counts, whatever Host says (RFC 9112 §3.2.2), and both readers have to see the same.
-    write_field(&mut out, "Host", authority.as_bytes());
-    let anew: &[&str] = match head.version {
-        Version::Http11 => &["host", "content-length"],
-        // An HTTP/1.0 client cannot mean it (RFC 9110 §10.1.1).
-        Version::Http10 => &["host", "content-length", "expect"],
-    };
-    write_end_to_end(&mut out, head.fields, Direction::ToUpstream, anew);
-    match body {
-        BodyLength::None | BodyLength::UntilClose => {}
-        BodyLength::Exact(length) => write_field(&mut out, "Content-Length", length.to_string().as_bytes()),
-        BodyLength::Chunked => write_field(&mut out, "Transfer-Encoding", b"chunked"),
-    }
-    if upgrades {
-        write_field(&mut out, "Connection", b"Upgrade");
-        for value in head.fields.all("upgrade") {
-            write_field(&mut out, "Upgrade", value);
-        }
-    } else if head.version == Version::Http11 && head.fields.has_token("te", "trailers") {
-        // Trailers go through us, so what the client says of them is true of us too (RFC 9110 §10.1.4).
-        write_field(&mut out, "TE", b"trailers");
-        write_field(&mut out, "Connection", b"TE");
-    }
-    out
 }
 
 /// Whether the client wants another protocol. HTTP/2 in the clear is not one that we could follow, and a client

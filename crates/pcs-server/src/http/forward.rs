@@ -6,9 +6,10 @@ use pcs_models::{Blame, FailureKind, HopName, Retry};
 use pcs_tunnel::wire::http1::{Body, BodyLength, HeadError, Trailers, Version};
 use pcs_tunnel::{ConnectRequest, Connected, DialError, Form, Purpose, Verdict, Via};
 use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
 
 use super::ask::ForwardAsk;
-use super::exchange::{self, Cut, Ends, NoAnswer, Patience, Progress, Upload};
+use super::exchange::{self, Ends, NoAnswer, Patience, Progress, Upload};
 use super::fields::keeps_trailer;
 use super::flow::Flow;
 use super::response::Reply;
@@ -19,14 +20,13 @@ use crate::buffer::Input;
 use crate::door::dial;
 use crate::shared::Live;
 use crate::ticket::{Matter, Ticket};
-use crate::tunnel::Standing;
 
 /// An answer that arrived, and the upstream that its body is still to be read from.
-struct Arrived {
-    connected: Connected,
-    output: Input,
-    reply: Reply,
-    upload: Upload,
+pub(super) struct Arrived {
+    pub(super) connected: Connected,
+    pub(super) output: Input,
+    pub(super) reply: Reply,
+    pub(super) upload: Upload,
 }
 
 /// What a try came to.
@@ -39,11 +39,11 @@ enum Try {
 }
 
 /// One request being forwarded.
-struct Forwarding<'s, 'd> {
-    session: &'s mut Session<'d>,
-    live: &'s Live,
-    ask: ForwardAsk,
-    ticket: Ticket,
+pub(super) struct Forwarding<'s, 'd> {
+    pub(super) session: &'s mut Session<'d>,
+    pub(super) live: &'s Live,
+    pub(super) ask: ForwardAsk,
+    pub(super) ticket: Ticket,
     request: ConnectRequest,
     /// Where the body begins in the client's bytes, if all of it is there: then it can be sent again.
     whole_body: Option<usize>,
@@ -141,22 +141,17 @@ impl Forwarding<'_, '_> {
         let Session { visitor, .. } = &mut *self.session;
         let settings = &self.live.settings;
         let mut output = Input::default();
-        let trailers = Trailers::Keep(keeps_trailer);
-        let mut upload = Upload {
-            flow: Flow::new(self.ask.head(&connected.form), Body::new(self.ask.body, trailers)),
-            state: Progress::Running,
-            has_body: !matches!(self.ask.body, BodyLength::None | BodyLength::Exact(0)),
-        };
+        let mut upload = self.ask.upload(&connected.form);
         let mut patience = Patience {
             deadline: self.request.deadline,
-            attempt: if self.request.replayable {
-                connected.outcome.patience()
-            } else {
-                None
-            },
+            // Given up early only for another try, which needs the whole request once more.
+            attempt: (self.ask.is_idempotent && self.whole_body.is_some())
+                .then(|| connected.outcome.patience())
+                .flatten(),
             budget: settings.budget,
             idle: settings.idle_timeout,
         };
+        let mut interim = 0;
         let fault = loop {
             let mut ends = Ends {
                 client: &mut visitor.client,
@@ -181,10 +176,16 @@ impl Forwarding<'_, '_> {
                     break NoAnswer::Broke(io::Error::new(io::ErrorKind::InvalidData, text));
                 }
                 Ok(reply) if reply.is_interim() => {
+                    interim += 1;
+                    if interim > MAX_INTERIM {
+                        let text = "too many interim responses";
+                        break NoAnswer::Broke(io::Error::new(io::ErrorKind::InvalidData, text));
+                    }
                     // HTTP/1.0 knows none (RFC 9110 §15.2).
                     if self.ask.version == Version::Http11 {
                         let head = reply.head(BodyLength::None, Persistence::Keep);
-                        if visitor.client.write_all(&head).await.is_err() {
+                        let written = timeout(settings.idle_timeout, visitor.client.write_all(&head)).await;
+                        if !matches!(written, Ok(Ok(()))) {
                             break NoAnswer::ClientGone;
                         }
                     }
@@ -337,110 +338,6 @@ impl Forwarding<'_, '_> {
         self.session.tell(self.ticket, &answer, wire).await;
         After::Linger
     }
-
-    /// Passes the answer to the client.
-    async fn pass(mut self, arrived: Box<Arrived>) -> After {
-        let Arrived {
-            mut connected,
-            mut output,
-            reply,
-            mut upload,
-        } = *arrived;
-        if reply.status == 101 {
-            return self.switch(connected, &output, &reply).await;
-        }
-        let (length, trailers) = match (reply.length, self.ask.version) {
-            (BodyLength::Chunked, Version::Http10) => (BodyLength::UntilClose, Trailers::Unwrap),
-            (length, _) => (length, Trailers::Keep(keeps_trailer)),
-        };
-        let mut connection = self.ask.wire.connection;
-        // An answer before the end of its request: what of the body is still to come may never do.
-        if length == BodyLength::UntilClose || upload.state != Progress::Done || self.session.is_draining() {
-            connection = Persistence::Close;
-        }
-        self.ticket.answered(reply.status);
-        let mut download = Flow::new(reply.head(length, connection), Body::new(reply.length, trailers));
-        let visitor = &mut self.session.visitor;
-        let mut ends = Ends {
-            client: &mut visitor.client,
-            input: &mut visitor.input,
-            upstream: &mut connected.stream,
-            output: &mut output,
-        };
-        let (up, idle) = (upload.flow.sent, self.live.settings.idle_timeout);
-        let passed = exchange::response_body(&mut ends, &mut upload, &mut download, idle).await;
-        self.ticket.up += upload.flow.sent - up;
-        self.ticket.down += download.sent;
-        connected.outcome.moved(self.ticket.up, self.ticket.down);
-        if let Err(cut) = passed {
-            return self.cut(&cut, length);
-        }
-        let is_clean = reply.is_persistent
-            && upload.state == Progress::Done
-            && output.is_empty()
-            && reply.length != BodyLength::UntilClose;
-        if is_clean {
-            self.keep(connected);
-        }
-        self.ticket.finish();
-        match connection {
-            Persistence::Keep | Persistence::KeepOld => After::Next,
-            Persistence::Close if upload.state == Progress::Done => After::Close,
-            Persistence::Close => After::Linger,
-        }
-    }
-
-    /// Gives the upstream back, or keeps it for this client where it is authenticated as this client.
-    fn keep(&mut self, connected: Connected) {
-        if self.ask.pins {
-            self.session.pinned = Some(Pinned {
-                target: self.ask.target.clone(),
-                parameters: self.ask.parameters.clone(),
-                connected,
-            });
-        } else {
-            let Connected { stream, outcome, .. } = connected;
-            outcome.park(stream);
-        }
-    }
-
-    /// The body broke off. Where only the end of the connection ends it, the client must not take that for the
-    /// whole: the connection is reset.
-    fn cut(mut self, cut: &Cut, length: BodyLength) -> After {
-        self.ticket.broke(match cut {
-            Cut::ClientGone => "client_gone",
-            Cut::Upstream => "reset",
-            Cut::Idle => "idle",
-        });
-        self.ticket.finish();
-        if length == BodyLength::UntilClose {
-            let _ = self.session.visitor.client.set_zero_linger();
-        }
-        After::Close
-    }
-
-    /// The target speaks another protocol from here on.
-    async fn switch(self, connected: Connected, output: &Input, reply: &Reply) -> After {
-        let visitor = &mut self.session.visitor;
-        let said = bytes::Bytes::copy_from_slice(output.unread());
-        let early = bytes::Bytes::copy_from_slice(visitor.input.unread());
-        visitor.input.consume(early.len());
-        let connected = Connected {
-            stream: connected.stream.rewound(said),
-            ..connected
-        };
-        let head = reply.head(BodyLength::None, Persistence::Keep);
-        Standing::announce(
-            &mut visitor.client,
-            &head,
-            reply.status,
-            early,
-            connected,
-            self.ticket,
-        )
-        .await
-        .map_or(After::Close, |standing| After::Tunnel(Box::new(standing)))
-    }
 }
 
 /// An answer that does not pass.
@@ -461,34 +358,18 @@ fn speaker(connected: &Connected) -> HopName {
 }
 
 impl ForwardAsk {
-    /// The head of the request as the next hop gets it.
-    fn head(&self, form: &Form) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.fields.len() + self.path.len() + self.authority.len() + 64);
-        out.extend_from_slice(self.method.as_bytes());
-        match form {
-            Form::Origin => {
-                // The query of an empty path needs its slash here (RFC 9112 §3.2.1).
-                out.extend_from_slice(if self.path.starts_with('?') { b" /" } else { b" " });
-                out.extend_from_slice(self.path.as_bytes());
-            }
-            Form::Absolute { .. } => {
-                out.extend_from_slice(b" http://");
-                out.extend_from_slice(self.authority.as_bytes());
-                // `*` is the empty path again where the authority is written (RFC 9112 §3.2.4).
-                if self.path != "*" {
-                    out.extend_from_slice(self.path.as_bytes());
-                }
-            }
+    /// The request on its way.
+    fn upload(&self, form: &Form) -> Upload {
+        Upload {
+            flow: Flow::new(
+                self.head(form),
+                Body::new(self.body, Trailers::Keep(keeps_trailer)),
+            ),
+            state: Progress::Running,
+            has_body: !matches!(self.body, BodyLength::None | BodyLength::Exact(0)),
         }
-        out.extend_from_slice(b" HTTP/1.1\r\n");
-        if let Form::Absolute {
-            authorization: Some(value),
-        } = form
-        {
-            super::fields::write_field(&mut out, "Proxy-Authorization", value.expose().as_bytes());
-        }
-        out.extend_from_slice(&self.fields);
-        out.extend_from_slice(b"\r\n");
-        out
     }
 }
+
+/// The most interim answers of one exchange: nobody needs more, and each puts the client off.
+const MAX_INTERIM: u32 = 32;

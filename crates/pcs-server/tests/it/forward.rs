@@ -546,3 +546,14 @@ async fn an_idle_kept_connection_ends_without_a_word() {
     client.answer().await;
     client.is_closed().await;
 }
+
+#[tokio::test]
+async fn endless_interim_answers_are_garbage() {
+    let mut world = World::new();
+    let mut client = world.client_with("GET http://a.example/ HTTP/1.0\r\n\r\n").await;
+    let mut up = world.upstream().await;
+    up.head().await;
+    up.send("HTTP/1.1 100 Continue\r\n\r\n".repeat(40)).await;
+    assert_eq!(client.answer().await.status, 502);
+    assert_eq!(up.told().await, Told::Failed(FailureKind::Protocol, "p1".into()));
+}
