@@ -25,5 +25,6 @@
 //! ```
 
 pub mod breaker;
+pub mod checker;
 pub mod ewma;
 pub mod flip;
