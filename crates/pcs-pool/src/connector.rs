@@ -7,23 +7,23 @@ use std::sync::Arc;
 
 use choose::Chosen;
 use parking_lot::Mutex;
-use pcs_models::{Blame, HopName, SessionId};
+use pcs_models::{Blame, FailureKind, HopName, SessionId};
 use pcs_tunnel::{Attempt, BoxFuture, Connect, ConnectRequest, Connected, DialError, Purpose, Via};
-use rand::Rng;
 use tokio::time::Instant;
 
-use crate::Pools;
 use crate::blame::{Charge, Judgement, Next};
 use crate::dial_stub::{DialRequest, Dialed};
 use crate::events::AttemptReport;
 use crate::guard::{Forwarding, MemberGuard};
-use crate::inner::{Inner, Plea, rng};
-use crate::lane::{Lane, fresh_session};
+use crate::inner::{Inner, Plea};
+use crate::lane::Lane;
 use crate::member::{Dialing, Member};
 use crate::pool::Pool;
 use crate::registry::{Steered, exhausted};
 use crate::traffic::InFlight;
 use crate::trail::{Handed, Trail};
+use crate::warm::WarmChains;
+use crate::{Pools, WarmConnections};
 
 impl Connect for Pools {
     fn connect<'a>(&'a self, request: &'a mut ConnectRequest) -> BoxFuture<'a, Result<Connected, DialError>> {
@@ -133,6 +133,11 @@ impl Inner {
                 });
             }
         }
+        if !chosen.fresh
+            && let Some(found) = self.finish_warm(lane, request, chosen).await
+        {
+            return found;
+        }
         let dialing = Dialing::begin(chosen.member(), chosen.began);
         let dialed = self.dial(lane, request, chosen.deadline).await;
         dialing.finish(Instant::now());
@@ -142,27 +147,44 @@ impl Inner {
         })
     }
 
+    /// By a chain that stands already, where one does; `None` where a fresh one has to be dialled.
+    async fn finish_warm(
+        &self,
+        lane: &Arc<Lane>,
+        request: &ConnectRequest,
+        chosen: &Chosen,
+    ) -> Option<Result<Found, DialError>> {
+        if self.registry.load().tunnel.warm == WarmConnections::Off {
+            return None;
+        }
+        let warm = WarmChains::take(lane, &self.warmth, chosen.began)?;
+        let made_up = lane.made_up_session(request);
+        let dial = dial_request(request, made_up.as_ref(), chosen.deadline);
+        match self.dial.finish(warm, &lane.chain, dial).await {
+            Ok(dialed) => {
+                self.warmth.count_use();
+                // Nothing was said on it yet: if it breaks before an answer it may have been dead before.
+                let reused = request.purpose == Purpose::Forward;
+                Some(Ok(Found { dialed, reused }))
+            }
+            Err(error) if error.kind() == FailureKind::Reset => {
+                self.warmth.count_stale();
+                None
+            }
+            Err(error) => Some(Err(error)),
+        }
+    }
+
     async fn dial(
         &self,
         lane: &Lane,
         request: &ConnectRequest,
         deadline: Instant,
     ) -> Result<Dialed, DialError> {
-        let made_up: SessionId;
-        let session = match &request.session {
-            None if lane.is_templated() => {
-                made_up = fresh_session(rng().next_u64());
-                Some(&made_up)
-            }
-            session => session.as_ref(),
-        };
-        let dial = DialRequest {
-            target: &request.target,
-            purpose: request.purpose,
-            session,
-            deadline,
-        };
-        self.dial.dial(&lane.chain, dial).await
+        let made_up = lane.made_up_session(request);
+        self.dial
+            .dial(&lane.chain, dial_request(request, made_up.as_ref(), deadline))
+            .await
     }
 
     /// The stream goes to the caller.
@@ -279,6 +301,20 @@ impl Inner {
         } else {
             trail.fail(chosen.leave, judgement.charge, now);
         }
+    }
+}
+
+fn dial_request<'a>(
+    request: &'a ConnectRequest,
+    made_up: Option<&'a SessionId>,
+    deadline: Instant,
+) -> DialRequest<'a> {
+    let session = request.session.as_ref().or(made_up);
+    DialRequest {
+        target: &request.target,
+        purpose: request.purpose,
+        session,
+        deadline,
     }
 }
 

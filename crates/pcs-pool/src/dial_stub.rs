@@ -29,7 +29,25 @@ pub struct Dialed {
     pub form: Form,
     pub timings: Vec<HopTiming>,
 }
+#[derive(Debug)]
+pub struct WarmStream(pub ChainStream);
+impl WarmStream {
+    pub fn is_quiet(&mut self) -> bool {
+        crate::idle::is_quiet(&mut self.0)
+    }
+}
 pub trait Dial: Send + Sync {
+    fn warm<'a>(
+        &'a self,
+        chain: &'a PreparedChain,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<WarmStream, DialError>>;
+    fn finish<'a>(
+        &'a self,
+        warm: WarmStream,
+        chain: &'a PreparedChain,
+        request: DialRequest<'a>,
+    ) -> BoxFuture<'a, Result<Dialed, DialError>>;
     fn dial<'a>(
         &'a self,
         chain: &'a PreparedChain,

@@ -31,6 +31,9 @@ pub trait Events: Send + Sync {
     /// A member's breaker moved.
     fn circuit_changed(&self, _pool: &PoolName, _proxy: &ProxyId, _from: Circuit, _to: Circuit) {}
 
+    /// A failure was laid at a member's door: worth a health check soon.
+    fn charged(&self, _member: &Arc<Member>) {}
+
     /// An attempt came to its end: the stream stands or the dial failed.
     fn attempted(&self, _report: &AttemptReport<'_>) {}
 

@@ -15,11 +15,13 @@ use crate::Events;
 use crate::blame::{Charge, Judgement, judge};
 use crate::changes::Changes;
 use crate::dial_stub::Dial;
+use crate::lane::Lane;
 use crate::outage::Outage;
 use crate::pool::Pool;
 use crate::registry::Registry;
 use crate::traffic::Traffic;
 use crate::trail::Trail;
+use crate::warm::Warmth;
 
 /// Pauses grow from here where the first retry is not to wait at all.
 const SECOND_PAUSE: Duration = Duration::from_millis(25);
@@ -47,6 +49,7 @@ pub(crate) struct Inner {
     pub(crate) direct_traffic: Arc<Traffic>,
     pub(crate) corporate_traffic: Arc<Traffic>,
     pub(crate) retries: RetryCounters,
+    pub(crate) warmth: Arc<Warmth>,
 }
 
 impl Inner {
@@ -65,6 +68,19 @@ impl Inner {
             self.corporate_answered();
         }
         judgement
+    }
+
+    /// Does something with every lane there is.
+    pub(crate) fn each_lane(&self, act: impl Fn(&Lane)) {
+        let registry = self.registry.load_full();
+        act(&registry.direct.lane);
+        registry.corporate.iter().for_each(|way| act(&way.lane));
+        for pool in registry.pools.values() {
+            pool.snapshot()
+                .entries()
+                .iter()
+                .for_each(|entry| act(&entry.lane));
+        }
     }
 
     /// The corporate proxy did its part of an attempt.

@@ -1,20 +1,25 @@
 //! One way out: a prepared chain and the streams kept open through it.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pcs_models::{ChainSpec, SessionId};
-use pcs_tunnel::{ChainStream, Form};
+use pcs_tunnel::{ChainStream, ConnectRequest, Form};
+use rand::Rng;
 use tokio::time::Instant;
 
 use crate::TunnelSettings;
 use crate::dial_stub::PreparedChain;
 use crate::idle::{IdleStreams, ReuseKey};
+use crate::inner::rng;
+use crate::warm::WarmChains;
 
 /// A chain made ready for dialling. Lives until the chain changes: a new password is a new lane.
 pub(crate) struct Lane {
     spec: ChainSpec,
     pub(crate) chain: PreparedChain,
     pub(crate) idle: IdleStreams,
+    pub(crate) warm: WarmChains,
     /// Whether plain-HTTP streams are kept.
     reuse: bool,
     /// Whether the last hop's user name has a place for a session.
@@ -34,6 +39,7 @@ impl Lane {
             chain: PreparedChain::new(spec.clone()),
             spec,
             idle: IdleStreams::default(),
+            warm: WarmChains::default(),
             reuse,
             templated,
             closed: AtomicBool::new(false),
@@ -53,9 +59,12 @@ impl Lane {
         self.reuse
     }
 
-    /// Whether the proxy wants to be told a session, so that one has to be made up where the client gave none.
-    pub(crate) fn is_templated(&self) -> bool {
-        self.templated
+    /// A session for one stream, where the proxy wants to be told one and the client gave none.
+    pub(crate) fn made_up_session(&self, request: &ConnectRequest) -> Option<SessionId> {
+        (self.templated && request.session.is_none()).then(|| {
+            let random = rng().next_u64();
+            SessionId::try_new(&format!("{random:016x}")).expect("hexadecimal digits are a session id")
+        })
     }
 
     /// Keeps a stream for further requests, where that is allowed. A made-up session is for one stream only:
@@ -69,23 +78,31 @@ impl Lane {
         settings: &TunnelSettings,
     ) {
         let made_up_session = self.templated && key.session.is_none();
-        if !self.reuse || made_up_session || self.closed.load(Ordering::Relaxed) {
+        if !self.reuse || made_up_session || self.is_closed() {
             return;
         }
         self.idle.put(key, stream, form, now, settings.idle_connections);
-        if self.closed.load(Ordering::Relaxed) {
+        if self.is_closed() {
             self.idle.clear();
         }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// Closes what is kept, now and from now on. Streams in use live on.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
         self.idle.clear();
+        self.warm.clear();
     }
 }
 
-/// A session made up for one stream.
-pub(crate) fn fresh_session(random: u64) -> SessionId {
-    SessionId::try_new(&format!("{random:016x}")).expect("hexadecimal digits are a session id")
+impl fmt::Debug for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lane")
+            .field("hops", &self.spec.hops().len())
+            .finish_non_exhaustive()
+    }
 }

@@ -34,7 +34,9 @@ mod sticky;
 mod suspicion;
 mod traffic;
 mod trail;
+mod verdicts;
 mod view;
+mod warm;
 
 pub use changes::Applied;
 pub use error::{ChangeError, SettingsError};

@@ -47,6 +47,8 @@ pub struct Member {
     latency: Latency,
     peak: PeakLatency,
     success: Success,
+    /// Failures laid at its door.
+    charged: AtomicU64,
     breaker: Breaker,
     /// Unconfirmed failures to build a chain.
     pub(crate) doubts: Suspicion,
@@ -72,6 +74,7 @@ impl Member {
             latency: Latency::default(),
             peak: PeakLatency::new(now.into_std()),
             success: Success::default(),
+            charged: AtomicU64::new(0),
             breaker: Breaker::new(now.into_std()),
             doubts: Suspicion::default(),
             lies: Suspicion::default(),
@@ -167,6 +170,12 @@ impl Member {
         }
     }
 
+    /// Failures that proved to be its own, or that it was held to.
+    #[must_use]
+    pub fn charged(&self) -> u64 {
+        self.charged.load(Ordering::Relaxed)
+    }
+
     /// Takes over what may change without becoming another member.
     pub(crate) fn update(&self, spec: &MemberSpec) {
         self.enabled.store(spec.enabled, Ordering::Relaxed);
@@ -234,6 +243,7 @@ impl Member {
     }
 
     pub(crate) fn note_charge(&self) {
+        self.charged.fetch_add(1, Ordering::Relaxed);
         self.success.observe(false);
     }
 }

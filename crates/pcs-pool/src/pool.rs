@@ -230,6 +230,7 @@ impl Pool {
             }
             leave.record(Outcome::Failure, now);
         }
+        pool.events.charged(&member);
     }
 
     /// An attempt failed and no other member was there to say whose fault it was.

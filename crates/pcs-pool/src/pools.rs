@@ -85,6 +85,7 @@ impl Pools {
             direct_traffic,
             corporate_traffic: Arc::default(),
             retries: RetryCounters::default(),
+            warmth: Arc::default(),
         });
         inner.changes.lock().apply(&inner, settings)?;
         Ok(Self { inner })
@@ -225,6 +226,12 @@ impl Pools {
         members
     }
 
+    /// A handle to one member.
+    #[must_use]
+    pub fn member(&self, id: &ProxyId) -> Option<Arc<Member>> {
+        self.find(id).ok().map(|(_, entry)| entry.member)
+    }
+
     /// The chain through a member, for health checks and probes.
     #[must_use]
     pub fn chain(&self, id: &ProxyId) -> Option<ChainSpec> {
@@ -261,6 +268,7 @@ impl Pools {
             let snapshot = pool.snapshot();
             totals.sessions += snapshot.sticky().len();
             for entry in snapshot.entries() {
+                totals.warm += entry.lane.warm.len();
                 match (entry.member.enabled(), entry.member.health().is_usable()) {
                     (false, _) => totals.disabled += 1,
                     (true, true) => totals.healthy += 1,
@@ -336,30 +344,28 @@ impl Pools {
         }
     }
 
-    /// Closes all kept streams, for the end of the process.
+    /// Closes all kept streams and warm chains, for the end of the process.
     pub fn close_idle(&self) {
-        self.each_lane(|lane| lane.idle.clear());
+        self.inner.each_lane(|lane| {
+            lane.idle.clear();
+            lane.warm.clear();
+        });
+    }
+
+    /// How many requests a warm chain has served, and how many warm chains were dead when they were needed.
+    #[must_use]
+    pub fn warm_counts(&self) -> (u64, u64) {
+        self.inner.warmth.counts()
     }
 
     fn sweep(&self) {
         let now = Instant::now();
         let registry = self.inner.registry.load_full();
-        self.each_lane(|lane| lane.idle.sweep(now, registry.tunnel.idle_for));
+        self.inner
+            .each_lane(|lane| lane.idle.sweep(now, registry.tunnel.idle_for));
         for pool in registry.pools.values() {
             let snapshot = pool.snapshot();
             snapshot.sticky().sweep(now, snapshot.shape().sticky.ttl);
-        }
-    }
-
-    fn each_lane(&self, act: impl Fn(&Lane)) {
-        let registry = self.inner.registry.load_full();
-        act(&registry.direct.lane);
-        registry.corporate.iter().for_each(|way| act(&way.lane));
-        for pool in registry.pools.values() {
-            pool.snapshot()
-                .entries()
-                .iter()
-                .for_each(|entry| act(&entry.lane));
         }
     }
 

@@ -139,6 +139,12 @@ impl Snapshot {
         &self.entries
     }
 
+    /// Those that are fit, in order.
+    pub(crate) fn open_entries(&self) -> impl Iterator<Item = &Entry> {
+        let next = |at: &usize| self.open.next(at + 1);
+        std::iter::successors(self.open.next(0), next).filter_map(|at| self.entries.get(at))
+    }
+
     pub(crate) fn entry(&self, at: usize) -> Option<&Entry> {
         self.entries.get(at)
     }

@@ -266,3 +266,61 @@ fn nothing_shown_holds_a_secret() {
         "{shown}"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn health_checks_speak_and_are_told_through_their_port() {
+    use pcs_health::checker::{CheckFailure, CheckReport, Fault, Seen, Verdicts};
+    let world = World::new();
+    let pools = world.pools(settings(&["a", "b"]));
+    world.set("a", Manner::Refuses);
+    tunnel(&pools, "t:443").await.unwrap();
+    assert_eq!(
+        pools.traffic(&id("a")),
+        Some(Seen {
+            successes: 0,
+            failures: 1
+        })
+    );
+    assert_eq!(
+        pools.traffic(&id("b")),
+        Some(Seen {
+            successes: 1,
+            failures: 0
+        })
+    );
+    assert_eq!(pools.traffic(&id("c")), None);
+    let now = tokio::time::Instant::now();
+    pools.verdict(&id("a"), pcs_pool::Health::Unhealthy);
+    pools.checked(&CheckReport {
+        id: id("a"),
+        pool: name("default"),
+        at: now.into_std(),
+        result: Err(CheckFailure::new(FailureKind::Refused, Fault::Member, "refused")),
+        health: pcs_pool::Health::Unhealthy,
+        consecutive_failures: 3,
+        consecutive_successes: 0,
+    });
+    let view = pools.get(&id("a")).unwrap();
+    assert!(!view.is_healthy());
+    assert_eq!(
+        (
+            view.check.at,
+            view.check.error.as_deref(),
+            view.check.consecutive_failures
+        ),
+        (Some(now), Some("refused"), 3)
+    );
+    world.set("a", Manner::Well(std::time::Duration::ZERO));
+    let uses_a = async || {
+        world.take_calls();
+        for _ in 0..4 {
+            tunnel(&pools, "t:443").await.unwrap();
+        }
+        world.dialled().contains(&"a".to_owned())
+    };
+    assert!(!uses_a().await);
+    pools.running(false);
+    assert!(uses_a().await, "verdicts of a checker that died keep nobody out");
+    pools.running(true);
+    assert!(!uses_a().await);
+}

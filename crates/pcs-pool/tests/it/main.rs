@@ -13,4 +13,5 @@ mod load;
 mod retry;
 mod routes;
 mod sticky;
+mod warm;
 mod world;

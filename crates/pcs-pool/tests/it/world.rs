@@ -9,7 +9,7 @@ use pcs_models::{
     Blame, Credentials, Endpoint, FailureKind, Hop, HopIndex, HopName, PoolName, Protocol, ProxyId, Retry,
     Secret, SessionId,
 };
-use pcs_pool::dial_stub::{Dial, DialRequest, Dialed, PreparedChain};
+use pcs_pool::dial_stub::{Dial, DialRequest, Dialed, PreparedChain, WarmStream};
 use pcs_pool::{Circuit, Events, Health, MemberSpec, Overlay, PoolSettings, Pools, Settings};
 use pcs_tunnel::{BoxFuture, ChainStream, Connect, ConnectRequest, Connected, DialError, Form, Io, Purpose};
 use tokio::io::DuplexStream;
@@ -62,6 +62,9 @@ pub(crate) struct World {
     dead_targets: Mutex<HashSet<String>>,
     pub(crate) calls: Mutex<Vec<Call>>,
     far_ends: Mutex<Vec<DuplexStream>>,
+    pub(crate) warm_builds: Mutex<usize>,
+    /// Whether warm chains die the moment they are used.
+    pub(crate) warm_die: Mutex<bool>,
     pub(crate) circuits: Mutex<Vec<(String, Circuit, Circuit)>>,
     pub(crate) healths: Mutex<Vec<(String, bool)>>,
 }
@@ -74,6 +77,8 @@ impl World {
             dead_targets: Mutex::default(),
             calls: Mutex::default(),
             far_ends: Mutex::default(),
+            warm_builds: Mutex::default(),
+            warm_die: Mutex::default(),
             circuits: Mutex::default(),
             healths: Mutex::default(),
         })
@@ -197,6 +202,48 @@ impl World {
     }
 }
 
+impl World {
+    /// Two hops of the way to a warm chain.
+    async fn build(&self, chain: &PreparedChain) -> Result<WarmStream, DialError> {
+        *self.warm_builds.lock() += 1;
+        tokio::time::sleep(LATENCY * 2).await;
+        let member = chain
+            .spec()
+            .last()
+            .map(|hop| hop.name.as_str().to_owned())
+            .unwrap_or_default();
+        if self.manners.lock().get(&member) == Some(&Manner::Refuses) {
+            return Err(DialError::new(
+                FailureKind::Refused,
+                Blame::Hop(HopIndex(0)),
+                Retry::Other,
+                "scripted",
+            ));
+        }
+        let (near, far) = tokio::io::duplex(1024);
+        self.far_ends.lock().push(far);
+        Ok(WarmStream(ChainStream::new(Io::Other(Box::new(near)))))
+    }
+
+    /// The last of it.
+    async fn complete(&self, warm: WarmStream) -> Result<Dialed, DialError> {
+        tokio::time::sleep(LATENCY).await;
+        if *self.warm_die.lock() {
+            return Err(DialError::new(
+                FailureKind::Reset,
+                Blame::Target,
+                Retry::Same,
+                "scripted",
+            ));
+        }
+        Ok(Dialed {
+            stream: warm.0,
+            form: Form::Origin,
+            timings: Vec::new(),
+        })
+    }
+}
+
 impl Dial for World {
     fn dial<'a>(
         &'a self,
@@ -204,6 +251,23 @@ impl Dial for World {
         request: DialRequest<'a>,
     ) -> BoxFuture<'a, Result<Dialed, DialError>> {
         Box::pin(self.answer(chain, request))
+    }
+
+    fn warm<'a>(
+        &'a self,
+        chain: &'a PreparedChain,
+        _deadline: Instant,
+    ) -> BoxFuture<'a, Result<WarmStream, DialError>> {
+        Box::pin(self.build(chain))
+    }
+
+    fn finish<'a>(
+        &'a self,
+        warm: WarmStream,
+        _chain: &'a PreparedChain,
+        _request: DialRequest<'a>,
+    ) -> BoxFuture<'a, Result<Dialed, DialError>> {
+        Box::pin(self.complete(warm))
     }
 }
 
