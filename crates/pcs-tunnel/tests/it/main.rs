@@ -1,6 +1,10 @@
 //! The library over real sockets, on port 0 of the loopback.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do"
+)]
 
 mod network;
 mod pattern;

@@ -403,7 +403,10 @@ async fn a_relay_over_tls_delivers_everything_both_ways() {
         hop_in.read_to_end(&mut up),
         browser_in.read_to_end(&mut down),
     );
-    assert_eq!((read_up.unwrap(), read_down.unwrap()), (payload.len(), payload.len()));
+    assert_eq!(
+        (read_up.unwrap(), read_down.unwrap()),
+        (payload.len(), payload.len())
+    );
     assert!(up == payload && down == payload);
     assert_eq!((report.up, report.down, report.spliced), (4 << 20, 4 << 20, 0));
     assert!(report.error.is_none(), "{report:?}");
