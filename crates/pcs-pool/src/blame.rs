@@ -52,8 +52,8 @@ impl Judgement {
 /// | corporate | 502, 503, 504 to `CONNECT member` | hearsay | another |
 /// | corporate | any other status but 407: said about this member only | excused | another |
 /// | corporate | anything else | excused | stop, outage |
-/// | member | behind the corporate proxy | hearsay | another |
-/// | member | reached by ourselves | proven | another |
+/// | member | behind the corporate proxy, and no refusal of credentials | hearsay | another |
+/// | member | anything else | proven | another |
 /// | target | status in `retry_on_status`, or no status | doubtful | another |
 /// | target | any other status | doubtful | stop |
 pub(crate) fn judge(error: &DialError, corporate: bool, retry_on_status: &[u16]) -> Judgement {
@@ -71,7 +71,9 @@ pub(crate) fn judge(error: &DialError, corporate: bool, retry_on_status: &[u16])
             },
             Some(_) => Judgement::of(Charge::Excused, Next::Another),
         },
-        Blame::Hop(_) if corporate => Judgement::of(Charge::Hearsay, Next::Another),
+        Blame::Hop(_) if corporate && error.kind() != FailureKind::Auth => {
+            Judgement::of(Charge::Hearsay, Next::Another)
+        }
         Blame::Hop(_) => Judgement::of(Charge::Proven, Next::Another),
         Blame::Target => {
             let another = match error.status() {
@@ -126,6 +128,7 @@ mod tests {
             ("corporate cannot reach the member", true, Kind::Status, hop(0), Some(502), Retry::Other, (Hearsay, Another, false)),
             ("the same, blamed on the member", true, Kind::Status, hop(1), Some(503), Retry::Other, (Hearsay, Another, false)),
             ("member breaks off behind corporate", true, Kind::Reset, hop(1), None, Retry::Other, (Hearsay, Another, false)),
+            ("member behind corporate wants credentials", true, Kind::Auth, hop(1), Some(407), Retry::Other, (Proven, Another, false)),
             ("member says 503", false, Kind::Status, Blame::Target, Some(503), Retry::Other, (Doubtful, Another, false)),
             ("member says 503, told never", false, Kind::Status, Blame::Target, Some(503), Retry::Never, (Doubtful, Another, false)),
             ("member says 403", false, Kind::Status, Blame::Target, Some(403), Retry::Other, (Doubtful, Stop, false)),

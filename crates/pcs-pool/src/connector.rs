@@ -82,7 +82,7 @@ impl Inner {
             });
             let in_flight = InFlight::begin(chosen.member());
             let error = match self.attempt(&chosen, request).await {
-                Ok(found) => return Ok(self.hand_out(chosen, found, in_flight, request, trail)),
+                Ok(found) => return Ok(self.hand_out(pool, chosen, found, in_flight, request, trail)),
                 Err(error) => error,
             };
             drop(in_flight);
@@ -190,6 +190,7 @@ impl Inner {
     /// The stream goes to the caller.
     fn hand_out(
         self: &Arc<Self>,
+        asked: &Arc<Pool>,
         chosen: Chosen,
         found: Found,
         in_flight: InFlight<Member>,
@@ -222,6 +223,9 @@ impl Inner {
         }
         if let Some(session) = &request.session {
             chosen.snapshot.sticky().pin(session, member.id(), now);
+            if !Arc::ptr_eq(asked, chosen.leave.pool()) {
+                asked.snapshot().sticky().pin(session, member.id(), now);
+            }
         }
         let pool = Arc::clone(chosen.leave.pool());
         let via = Via::Proxy {

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -36,7 +37,8 @@ impl ReuseKey {
     }
 }
 
-/// Streams on which another request may follow: the freshest is used first, the oldest makes room.
+/// Streams on which another request may follow: the freshest of this thread is used first, then that of another;
+/// the oldest makes room.
 #[derive(Debug, Default)]
 pub(crate) struct IdleStreams(Mutex<Vec<Idle>>);
 
@@ -46,6 +48,8 @@ struct Idle {
     stream: ChainStream,
     form: Form,
     since: Instant,
+    /// The thread whose reactor watches it: using it elsewhere works, but wakes that one each time.
+    home: ThreadId,
 }
 
 impl IdleStreams {
@@ -58,10 +62,13 @@ impl IdleStreams {
         now: Instant,
         max_age: Duration,
     ) -> Option<(ChainStream, Form)> {
+        let home = std::thread::current().id();
         loop {
             let mut idle = {
                 let mut kept = self.0.lock();
-                let at = kept.iter().rposition(|idle| idle.key.serves(target, session))?;
+                let serves = |idle: &Idle| idle.key.serves(target, session);
+                let at_home = kept.iter().rposition(|idle| idle.home == home && serves(idle));
+                let at = at_home.or_else(|| kept.iter().rposition(serves))?;
                 kept.remove(at)
             };
             if now.saturating_duration_since(idle.since) < max_age && is_quiet(&mut idle.stream) {
@@ -86,6 +93,7 @@ impl IdleStreams {
                 stream,
                 form,
                 since: now,
+                home: std::thread::current().id(),
             });
         }
         // Closing a socket is a system call: not under the lock.

@@ -6,7 +6,21 @@
 //! What not: it opens no socket (that is `pcs-tunnel`'s), reads no configuration, runs no health check (it takes
 //! their verdicts), and never leaves a chain out: where no member is left, the request fails.
 //!
-//! Start with [`Settings`] and [`Pools::new`].
+//! Start with [`Settings`] and [`Pools::new`]:
+//!
+//! ```
+//! use pcs_models::{Hop, PoolName, Protocol, ProxyId};
+//! use pcs_pool::{MemberSpec, PoolSettings, RouteAction, RouteSpec, Settings, Strategy};
+//!
+//! let hop = Hop::new(Protocol::Http, "proxy-fr-1.example:3128".parse()?);
+//! let member = MemberSpec::new(ProxyId::try_new("proxy-fr-1")?, hop);
+//! let mut pool = PoolSettings::new(PoolName::default(), vec![member]);
+//! pool.strategy = Strategy::LeastConnections;
+//! let route = RouteSpec { hosts: vec!["*.internal.example".parse()?], action: RouteAction::Direct };
+//! let settings = Settings { pools: vec![pool], routes: vec![route], ..Settings::default() };
+//! assert_eq!(settings.retry.max_retries, 3);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod blame;
 mod budget;

@@ -177,6 +177,27 @@ impl Pool {
         None
     }
 
+    /// The member a session is pinned to, if it is one of this pool's, fit, and not tried yet.
+    pub(crate) fn pick_pinned(
+        self: &Arc<Self>,
+        id: &ProxyId,
+        tried: &[Arc<Member>],
+        now: Instant,
+    ) -> Option<Picked> {
+        let snapshot = self.snapshot.load();
+        let at = snapshot.find(id).filter(|at| snapshot.is_open(*at))?;
+        let member = &snapshot.entry(at)?.member;
+        if tried.iter().any(|tried| Arc::ptr_eq(tried, member)) {
+            return None;
+        }
+        let leave = Leave::admit(self, member, now)?;
+        Some(Picked {
+            snapshot: Arc::clone(&snapshot),
+            at,
+            leave,
+        })
+    }
+
     /// One certain member once more, if it may be used at all.
     pub(crate) fn pick_again(self: &Arc<Self>, id: &ProxyId, now: Instant) -> Option<Picked> {
         let snapshot = self.snapshot.load();

@@ -179,6 +179,10 @@ impl Snapshot {
         self.open.ones()
     }
 
+    pub(crate) fn is_open(&self, at: usize) -> bool {
+        self.open.get(at)
+    }
+
     pub(crate) fn is_enabled(&self, at: usize) -> bool {
         self.enabled.get(at)
     }
@@ -213,6 +217,14 @@ impl Snapshot {
         for at in 0..self.entries.len() {
             self.refresh(at, health_counts, now);
         }
+    }
+
+    /// The member a session is pinned to that is none of this pool's: it was found in a fallback pool.
+    pub(crate) fn strayed(&self, wish: &Wish<'_>) -> Option<ProxyId> {
+        let pinned = self
+            .sticky
+            .lookup(wish.session?, wish.now, self.shape.sticky.ttl)?;
+        self.find(&pinned).is_none().then_some(pinned)
     }
 
     /// Picks by session where there is one, else by the pool's strategy.

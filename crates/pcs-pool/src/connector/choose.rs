@@ -72,7 +72,16 @@ impl Inner {
             .again
             .take()
             .and_then(|id| line(&registry, pool).find_map(|pool| pool.pick_again(&id, now)));
-        let picked = again.or_else(|| search(&registry, pool, &wish, &trail.tried, &mut rng))?;
+        let strayed = || {
+            // No fail-back within a session's time: a fallback pool keeps it although this one has recovered.
+            let pinned = pool.snapshot().strayed(&wish)?;
+            line(&registry, pool)
+                .skip(1)
+                .find_map(|pool| pool.pick_pinned(&pinned, &trail.tried, now))
+        };
+        let picked = again
+            .or_else(strayed)
+            .or_else(|| search(&registry, pool, &wish, &trail.tried, &mut rng))?;
         let pool = picked.leave.pool();
         let others = picked.snapshot.others(&trail.tried, picked.at)
             || registry

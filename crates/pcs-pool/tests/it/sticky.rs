@@ -114,3 +114,23 @@ async fn plain_members_are_not_told_of_made_up_sessions() {
     connect(&pools, &mut request("t:443")).await.unwrap();
     assert_eq!(world.take_calls()[0].session, None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_fell_back_on_another_pool_stays_there_too() {
+    let world = World::new();
+    let mut first = crate::world::pool("default", &["a"]);
+    first.fallback = Some(crate::world::name("second"));
+    let second = crate::world::pool("second", &["b", "c"]);
+    let pools = world.pools(Settings {
+        pools: vec![first, second],
+        ..Settings::default()
+    });
+    set_health(&pools, "a", false);
+    let fallen = through(&pools, "s").await;
+    assert_ne!(fallen, "a");
+    set_health(&pools, "a", true);
+    assert_eq!(through(&pools, "s").await, fallen);
+    assert_eq!(through(&pools, "another").await, "a");
+    set_health(&pools, &fallen, false);
+    assert_eq!(through(&pools, "s").await, "a", "until that one fails");
+}
