@@ -40,26 +40,29 @@ pub(crate) struct Visitor<'d> {
 }
 
 /// Serves one client. The future that speaks with it is boxed and freed before the relay begins: an idle tunnel
-/// holds the relay and little else.
-pub(crate) async fn attend(door: Arc<Door>, client: TcpStream, peer: SocketAddr, guest: Guest) {
-    let spoken = {
-        let door = &*door;
+/// holds its relay, its account and little else.
+pub(crate) fn attend(
+    door: Arc<Door>,
+    client: TcpStream,
+    peer: SocketAddr,
+    guest: Guest,
+) -> impl Future<Output = ()> {
+    let speaking = Box::pin(async move {
         let visitor = Visitor {
-            door,
+            door: &door,
             client,
             peer,
             input: Input::default(),
         };
-        let speaking = Box::pin(async move { door.closing.run_until_cancelled(greet(visitor)).await });
-        speaking.await
-    };
-    if let Some(Some(tunnel)) = spoken {
-        let (relay, account) = tunnel.start(&door.registry);
-        drop(door);
-        let report = relay.await;
-        account.close(&report);
+        let tunnel = door.closing.run_until_cancelled(greet(visitor)).await.flatten()?;
+        Some(tunnel.start(&door.registry))
+    });
+    async move {
+        if let Some(carried) = speaking.await {
+            carried.run().await;
+        }
+        drop(guest);
     }
-    drop(guest);
 }
 
 /// Tells the protocols apart by the first byte.
@@ -212,6 +215,6 @@ mod tests {
         let (client, peer) = listener.accept().await.unwrap();
         let guest = Guest::new(Arc::clone(&shared), shared.connections.enter(1).unwrap());
         let size = size_of_val(&attend(door, client, peer, guest));
-        assert!(size <= 1024, "{size} bytes");
+        assert!(size <= 128, "{size} bytes");
     }
 }

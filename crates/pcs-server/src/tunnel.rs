@@ -19,7 +19,7 @@ pub(crate) struct Standing {
     account: Box<Account>,
 }
 
-/// What is left of a connection once its tunnel stands: small, for it is all that an idle tunnel holds.
+/// What is left of a connection once its tunnel stands.
 pub(crate) struct Tunnel {
     pub(crate) client: TcpStream,
     pub(crate) standing: Standing,
@@ -70,16 +70,37 @@ impl Standing {
     }
 }
 
+/// A tunnel on its way: all that an idle one holds.
+pub(crate) struct Carried {
+    relay: Relay,
+    account: Account,
+}
+
 impl Tunnel {
-    /// The relay of this tunnel, and who is told of its end.
-    pub(crate) fn start(self, registry: &Arc<TunnelRegistry>) -> (Relay, Box<Account>) {
+    /// Begins to relay.
+    pub(crate) fn start(self, registry: &Arc<TunnelRegistry>) -> Box<Carried> {
         let Standing {
             early,
             upstream,
             account,
         } = self.standing;
         let client = ChainStream::from(self.client).rewound(early);
-        (Relay::new(client, upstream).registered(registry), account)
+        Box::new(Carried {
+            relay: Relay::new(client, upstream).registered(registry),
+            account: *account,
+        })
+    }
+}
+
+impl Carried {
+    /// Relays until both sides are done, and tells.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes both sides; the account tells itself as cut.
+    pub(crate) async fn run(mut self: Box<Self>) {
+        let report = (&mut self.relay).await;
+        self.account.close(&report);
     }
 }
 
