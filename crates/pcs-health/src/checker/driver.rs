@@ -144,6 +144,9 @@ impl<P: Probe> Driver<P> {
                 }
             };
             tokio::select! {
+                // In this order: who calls for a check right after an update finds the member, and a flood of
+                // suspects holds nothing up.
+                biased;
                 changed = self.pools.changed() => {
                     if changed.is_err() {
                         return;
@@ -155,9 +158,9 @@ impl<P: Probe> Driver<P> {
                     run.waiters.retain(|key, _| run.roster.is_there(*key));
                 }
                 Some(command) = self.commands.recv() => self.check_now(&mut run, command),
-                Some(id) = self.suspects.recv() => run.roster.suspect(&id, Instant::now().into_std()),
                 Some(done) = run.tasks.join_next_with_id() => self.take(&mut run, done),
                 () = due => {}
+                Some(id) = self.suspects.recv() => run.roster.suspect(&id, Instant::now().into_std()),
             }
         }
     }
