@@ -5,6 +5,7 @@
 //!
 //! What not: choosing a proxy, health, retries. Those are decorators of [`Connect`] in other crates.
 
+mod chain;
 mod connect;
 mod error;
 mod net;
@@ -12,6 +13,10 @@ mod relay;
 mod stream;
 pub mod wire;
 
+pub use chain::{
+    Chain, ChainBuildError, ChainBuilder, ChainConnector, Dial, DialRequest, DialTimeouts, Dialed,
+    FixedChain, IntoHop, PreparedChain, WarmStream,
+};
 pub use connect::{
     Attempt, BoxFuture, Connect, ConnectRequest, Connected, Form, HopTiming, Outcome, Purpose, Unobserved,
     Verdict, Via,

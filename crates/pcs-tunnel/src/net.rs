@@ -12,7 +12,8 @@ mod tls;
 
 use std::fmt;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -131,6 +132,28 @@ impl Network {
     /// Dropping the future closes every socket it opened; a shared name lookup goes on for the others.
     pub async fn connect_tcp(&self, endpoint: &Endpoint, deadline: Instant) -> Result<TcpDialed, NetError> {
         within(deadline, || NetError::timeout(endpoint), self.dial(endpoint)).await
+    }
+
+    /// The addresses of a host, at least one, for callers that need no TCP (a ping).
+    ///
+    /// # Errors
+    ///
+    /// [`NetError`]: no address, or `deadline` passed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing; a shared lookup goes on for the others.
+    pub async fn resolve(&self, host: &Host, deadline: Instant) -> Result<Arc<[IpAddr]>, NetError> {
+        let name = match host {
+            Host::Ip(ip) => return Ok(Arc::new([*ip])),
+            Host::Name(name) => name,
+        };
+        let overdue = || NetError::Resolve {
+            name: host.clone(),
+            source: Arc::new(io::ErrorKind::TimedOut.into()),
+        };
+        let addresses = within(deadline, overdue, self.resolver.lookup(name, Instant::now())).await?;
+        Ok(addresses.0)
     }
 
     async fn dial(&self, endpoint: &Endpoint) -> Result<TcpDialed, NetError> {

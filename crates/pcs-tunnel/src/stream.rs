@@ -55,6 +55,16 @@ impl ChainStream {
         self
     }
 
+    /// Puts `early` in front of what is read next.
+    pub(crate) fn put_back(&mut self, early: Bytes) {
+        let Self { early: behind, .. } = self;
+        if behind.is_empty() {
+            *behind = early;
+        } else {
+            *behind = [early, std::mem::take(behind)].concat().into();
+        }
+    }
+
     /// Bytes that are read before anything from below.
     #[must_use]
     pub fn early(&self) -> &[u8] {

@@ -14,7 +14,10 @@ pub(in crate::relay) fn take() -> Option<Pipe> {
 
 pub(in crate::relay) fn trim() {}
 
-#[expect(clippy::needless_pass_by_ref_mut, reason = "as where it has something to change")]
+#[expect(
+    clippy::needless_pass_by_ref_mut,
+    reason = "as where it has something to change"
+)]
 impl Pipe {
     pub(in crate::relay) fn held(&self) -> usize {
         match *self {}

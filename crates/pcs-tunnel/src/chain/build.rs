@@ -1,0 +1,386 @@
+//! The fold: from nothing to a stream through every hop.
+
+use std::time::Duration;
+
+use pcs_models::{Blame, CredentialsError, FailureKind, Hop, HopName, Protocol, Retry, SessionId, Target};
+use tokio::time::Instant;
+
+use super::blame::{refused, title, unreachable};
+use super::drive::{Buffers, DriveError, drive};
+use super::prepared::Shown;
+use super::{ChainConnector, Dial, DialRequest, Dialed, PreparedChain, WarmStream};
+use crate::wire::{
+    Handshake, HandshakeError, HttpConnect, HttpProbe, Scheme, Socks4Connect, Socks5Connect, Socks5Greeting,
+};
+use crate::{BoxFuture, ChainStream, DialError, Form, HopTiming, Io, Purpose};
+
+/// How often hops may ask to be dialled again with credentials: each once, and once more for a forgotten scheme.
+const MAX_REDIALS: usize = 4;
+
+impl Dial for ChainConnector {
+    fn dial<'a>(
+        &'a self,
+        chain: &'a PreparedChain,
+        request: DialRequest<'a>,
+    ) -> BoxFuture<'a, Result<Dialed, DialError>> {
+        Box::pin(async move {
+            let mut redials = Redials::default();
+            loop {
+                match self.once(chain, request).await {
+                    Ok(dialed) => return Ok(dialed),
+                    Err(stop) => redials.again(chain, stop)?,
+                }
+            }
+        })
+    }
+
+    fn warm<'a>(
+        &'a self,
+        chain: &'a PreparedChain,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<WarmStream, DialError>> {
+        Box::pin(async move {
+            let Some(last) = chain.spec().last() else {
+                let message = "a direct way cannot be kept warm";
+                return Err(DialError::new(
+                    FailureKind::Local,
+                    Blame::Local,
+                    Retry::Never,
+                    message,
+                ));
+            };
+            let place = last.endpoint.as_target();
+            let mut redials = Redials::default();
+            loop {
+                let mut way = Way::new(self, chain, None, deadline);
+                match way.to_last_hop(&place).await {
+                    Ok(stream) => {
+                        return Ok(WarmStream {
+                            stream,
+                            timings: way.timings,
+                        });
+                    }
+                    Err(stop) => redials.again(chain, stop)?,
+                }
+            }
+        })
+    }
+
+    fn finish<'a>(
+        &'a self,
+        warm: WarmStream,
+        chain: &'a PreparedChain,
+        request: DialRequest<'a>,
+    ) -> BoxFuture<'a, Result<Dialed, DialError>> {
+        Box::pin(async move {
+            let mut way = Way::new(self, chain, request.session, request.deadline);
+            way.timings = warm.timings;
+            match way.to_target(warm.stream, request).await {
+                Ok(dialed) => Ok(dialed),
+                Err(Stop::Failed(error)) => Err(error),
+                Err(Stop::Again(..)) => self.dial(chain, request).await,
+            }
+        })
+    }
+}
+
+impl ChainConnector {
+    async fn once(&self, chain: &PreparedChain, request: DialRequest<'_>) -> Result<Dialed, Stop> {
+        let mut way = Way::new(self, chain, request.session, request.deadline);
+        let stream = way.to_last_hop(request.target).await?;
+        way.to_target(stream, request).await
+    }
+}
+
+/// How often hops closed the connection to be asked again with credentials.
+#[derive(Default)]
+struct Redials(usize);
+
+impl Redials {
+    /// Says that the chain is to be dialled anew, or why not.
+    fn again(&mut self, chain: &PreparedChain, stop: Stop) -> Result<(), DialError> {
+        let (at, scheme) = match stop {
+            Stop::Failed(error) => return Err(error),
+            Stop::Again(at, scheme) => (at, scheme),
+        };
+        chain.learn(at, scheme);
+        self.0 = self.0.saturating_add(1);
+        if self.0 < MAX_REDIALS {
+            return Ok(());
+        }
+        let blame = Blame::Hop(pcs_models::HopIndex(u8::try_from(at).unwrap_or(u8::MAX)));
+        let message = "keeps asking for credentials on a new connection";
+        let error = match chain.hop(at) {
+            Some(hop) => DialError::new(
+                FailureKind::Auth,
+                blame,
+                Retry::Other,
+                format!("{} {message}", title(hop)),
+            )
+            .at(hop.name.clone()),
+            None => DialError::new(FailureKind::Auth, blame, Retry::Other, message),
+        };
+        Err(error.with_status(407))
+    }
+}
+
+/// Why one pass over the hops ended early.
+enum Stop {
+    Failed(DialError),
+    /// The hop at this place wants to be asked on a new connection, shown this.
+    Again(usize, Scheme),
+}
+
+impl From<DialError> for Stop {
+    fn from(error: DialError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// One pass over the hops.
+struct Way<'a> {
+    connector: &'a ChainConnector,
+    chain: &'a PreparedChain,
+    session: Option<&'a SessionId>,
+    deadline: Instant,
+    buffers: Buffers,
+    timings: Vec<HopTiming>,
+}
+
+impl<'a> Way<'a> {
+    fn new(
+        connector: &'a ChainConnector,
+        chain: &'a PreparedChain,
+        session: Option<&'a SessionId>,
+        deadline: Instant,
+    ) -> Self {
+        let timings = Vec::with_capacity(chain.spec().hops().len().saturating_add(1));
+        Self {
+            connector,
+            chain,
+            session,
+            deadline,
+            buffers: Buffers::default(),
+            timings,
+        }
+    }
+
+    /// Until the last hop can be spoken to; straight to `target` where there is none.
+    async fn to_last_hop(&mut self, target: &Target) -> Result<ChainStream, Stop> {
+        let hops = self.chain.spec().hops();
+        let mut stream = self.tcp(target).await?;
+        for (at, hop) in hops.iter().enumerate() {
+            if hop.protocol == Protocol::Https {
+                stream = self.tls(at, hop, stream).await?;
+            }
+            let Some(next) = at.checked_add(1).and_then(|next| self.chain.place(next)) else {
+                break;
+            };
+            let next_hop = self.chain.hop(at.saturating_add(1));
+            let name = next_hop.map_or_else(HopName::target, |next| next.name.clone());
+            self.begin(name, next.to_string());
+            self.ask(at, hop, &mut stream, next).await?;
+        }
+        Ok(stream)
+    }
+
+    /// From the last hop to the target, or to where plain requests can be written.
+    async fn to_target(&mut self, mut stream: ChainStream, request: DialRequest<'_>) -> Result<Dialed, Stop> {
+        let hops = self.chain.spec().hops();
+        let mut form = Form::Origin;
+        if let Some((last, at)) = hops.last().zip(hops.len().checked_sub(1)) {
+            if request.purpose == Purpose::Forward && last.protocol.is_http() {
+                form = self.authorize(at, last, &mut stream, request.target).await?;
+            } else {
+                self.begin(HopName::target(), request.target.to_string());
+                self.ask(at, last, &mut stream, request.target).await?;
+            }
+        }
+        Ok(Dialed {
+            stream,
+            form,
+            timings: std::mem::take(&mut self.timings),
+        })
+    }
+
+    async fn tcp(&mut self, target: &Target) -> Result<ChainStream, Stop> {
+        let (endpoint, name) = match self.chain.hop(0) {
+            Some(hop) => (hop.endpoint.clone(), hop.name.clone()),
+            None => (target.as_endpoint(), HopName::target()),
+        };
+        let deadline = self.within(self.connector.timeouts.connect);
+        let begun = Instant::now();
+        self.begin(name, endpoint.to_string());
+        match self.connector.network.connect_tcp(&endpoint, deadline).await {
+            Ok(dialed) => {
+                if let Some(timing) = self.timings.last_mut() {
+                    timing.address = dialed.address.to_string();
+                    (timing.dns, timing.tcp) = (dialed.dns, dialed.tcp);
+                }
+                Ok(dialed.stream.into())
+            }
+            Err(error) => {
+                if let Some(timing) = self.timings.last_mut() {
+                    timing.tcp = begun.elapsed();
+                }
+                Err(self.failed(unreachable(self.chain.spec(), 0, error)))
+            }
+        }
+    }
+
+    async fn tls(&mut self, at: usize, hop: &Hop, stream: ChainStream) -> Result<ChainStream, Stop> {
+        let deadline = self.within(self.connector.timeouts.connect);
+        let begun = Instant::now();
+        let secured = self
+            .connector
+            .network
+            .tls(stream, &hop.endpoint.host, &hop.tls, deadline)
+            .await;
+        if let Some(timing) = self.timings.last_mut() {
+            timing.tls = begun.elapsed();
+        }
+        match secured {
+            Ok(secured) => Ok(ChainStream::new(Io::Tls(Box::new(secured)))),
+            Err(error) => Err(self.failed(unreachable(self.chain.spec(), at, error))),
+        }
+    }
+
+    /// Asks the hop at `at` for `next`.
+    async fn ask(
+        &mut self,
+        at: usize,
+        hop: &Hop,
+        stream: &mut ChainStream,
+        next: &Target,
+    ) -> Result<(), Stop> {
+        let shown = self.shown(at)?;
+        let begun = Instant::now();
+        let (result, named) = match hop.protocol {
+            Protocol::Http | Protocol::Https => {
+                let login = self.chain.login(at, shown.as_ref());
+                let mut talk = HttpConnect::new(next, login);
+                let result = self.talk(stream, &mut talk).await;
+                let named = talk.has_named_target();
+                self.remember(at, hop, &result, talk.scheme());
+                (result, named)
+            }
+            Protocol::Socks4 => {
+                let user = shown.as_ref().map_or("", |shown| shown.credentials.username());
+                (self.talk(stream, &mut Socks4Connect::new(next, user)).await, true)
+            }
+            Protocol::Socks5 => {
+                let credentials = shown.as_ref().map(|shown| &shown.credentials);
+                match self.talk(stream, &mut Socks5Greeting::new(credentials)).await {
+                    Ok(()) => (self.talk(stream, &mut Socks5Connect::new(next)).await, true),
+                    Err(error) => (Err(error), false),
+                }
+            }
+        };
+        self.told(begun.elapsed());
+        result.map_err(|error| self.stopped(at, next, named, error))
+    }
+
+    /// How plain requests for `target` are authorised at the last hop.
+    async fn authorize(
+        &mut self,
+        at: usize,
+        hop: &Hop,
+        stream: &mut ChainStream,
+        target: &Target,
+    ) -> Result<Form, Stop> {
+        let Some(shown) = self.shown(at)? else {
+            return Ok(Form::Absolute { authorization: None });
+        };
+        let login = self.chain.login(at, Some(&shown));
+        if login.first == Scheme::Basic {
+            return Ok(Form::Absolute {
+                authorization: Some(shown.basic.clone()),
+            });
+        }
+        let login = crate::wire::Login {
+            first: Scheme::Ntlm,
+            ..login
+        };
+        let begun = Instant::now();
+        let mut talk = HttpProbe::new(target, login);
+        let result = self.talk(stream, &mut talk).await;
+        self.remember(at, hop, &result, talk.scheme());
+        self.told(begun.elapsed());
+        match result {
+            Ok(()) => Ok(Form::Absolute {
+                authorization: talk.authorization(),
+            }),
+            Err(error) => Err(self.stopped(at, target, false, error)),
+        }
+    }
+
+    async fn talk(&mut self, stream: &mut ChainStream, talk: &mut dyn Handshake) -> Result<(), DriveError> {
+        let deadline = self.within(self.connector.timeouts.read);
+        let result = drive(stream, talk, &mut self.buffers, deadline).await;
+        if let (Some(said), Some(timing)) = (talk.take_said(), self.timings.last_mut()) {
+            timing.said = Some(said);
+        }
+        result
+    }
+
+    fn shown(&mut self, at: usize) -> Result<Option<Shown>, Stop> {
+        self.chain
+            .credentials(at, self.session)
+            .map_err(|error| self.failed(bad_session(error)))
+    }
+
+    /// Remembers what satisfied a hop whose scheme is found out, and forgets what did not.
+    fn remember(&self, at: usize, hop: &Hop, result: &Result<(), DriveError>, scheme: Scheme) {
+        if hop.auth != pcs_models::AuthScheme::Auto || hop.credentials.is_none() {
+            return;
+        }
+        match result {
+            Ok(()) => self.chain.learn(at, scheme),
+            Err(DriveError::Handshake(HandshakeError::Auth { .. })) => self.chain.learn(at, Scheme::Unasked),
+            Err(_) => {}
+        }
+    }
+
+    fn stopped(&mut self, at: usize, next: &Target, named: bool, error: DriveError) -> Stop {
+        match error {
+            DriveError::Handshake(HandshakeError::Redial(scheme)) => Stop::Again(at, scheme),
+            error => self.failed(refused(self.chain.spec(), at, next, named, error)),
+        }
+    }
+
+    fn begin(&mut self, hop: HopName, address: String) {
+        let none = Duration::ZERO;
+        self.timings.push(HopTiming {
+            hop,
+            address,
+            dns: none,
+            tcp: none,
+            tls: none,
+            handshake: none,
+            said: None,
+        });
+    }
+
+    fn told(&mut self, took: Duration) {
+        if let Some(timing) = self.timings.last_mut() {
+            timing.handshake = took;
+        }
+    }
+
+    fn failed(&mut self, error: DialError) -> Stop {
+        Stop::Failed(error.with_timings(std::mem::take(&mut self.timings)))
+    }
+
+    fn within(&self, phase: Duration) -> Instant {
+        self.deadline.min(Instant::now() + phase)
+    }
+}
+
+fn bad_session(error: CredentialsError) -> DialError {
+    DialError::new(
+        FailureKind::Denied,
+        Blame::Client,
+        Retry::Never,
+        format!("the session does not fit into the proxy's user name: {error}"),
+    )
+}
