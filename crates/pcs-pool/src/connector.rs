@@ -8,11 +8,13 @@ use std::sync::Arc;
 use choose::Chosen;
 use parking_lot::Mutex;
 use pcs_models::{Blame, FailureKind, HopName, SessionId};
-use pcs_tunnel::{Attempt, BoxFuture, Connect, ConnectRequest, Connected, DialError, Purpose, Via};
+use pcs_tunnel::{
+    Attempt, BoxFuture, Connect, ConnectRequest, Connected, DialError, DialRequest, Dialed, Purpose, Via,
+};
 use tokio::time::Instant;
 
 use crate::blame::{Charge, Judgement, Next};
-use crate::dial_stub::{DialRequest, Dialed};
+
 use crate::events::AttemptReport;
 use crate::guard::{Forwarding, MemberGuard};
 use crate::inner::{Inner, Plea};

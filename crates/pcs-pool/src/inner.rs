@@ -7,14 +7,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use pcs_models::FailureKind;
-use pcs_tunnel::DialError;
+use pcs_tunnel::{Dial, DialError};
 use rand::{Rng, RngExt};
 use tokio::time::Instant;
 
 use crate::Events;
 use crate::blame::{Charge, Judgement, judge};
 use crate::changes::Changes;
-use crate::dial_stub::Dial;
 use crate::lane::Lane;
 use crate::outage::Outage;
 use crate::pool::Pool;

@@ -4,12 +4,11 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pcs_models::{ChainSpec, SessionId};
-use pcs_tunnel::{ChainStream, ConnectRequest, Form};
+use pcs_tunnel::{ChainStream, ConnectRequest, Form, PreparedChain};
 use rand::Rng;
 use tokio::time::Instant;
 
 use crate::TunnelSettings;
-use crate::dial_stub::PreparedChain;
 use crate::idle::{IdleStreams, ReuseKey};
 use crate::inner::rng;
 use crate::warm::WarmChains;

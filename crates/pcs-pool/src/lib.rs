@@ -26,8 +26,6 @@ mod blame;
 mod budget;
 mod changes;
 mod connector;
-#[doc(hidden)]
-pub mod dial_stub;
 mod error;
 mod events;
 mod guard;

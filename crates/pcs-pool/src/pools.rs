@@ -7,11 +7,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use pcs_models::{ChainSpec, FailureKind, PoolName, ProxyId};
-use pcs_tunnel::Via;
+use pcs_tunnel::{Dial, Via};
 use tokio::time::Instant;
 
 use crate::changes::{Applied, Changes, new_entry};
-use crate::dial_stub::Dial;
 use crate::inner::{Inner, RetryCounters};
 use crate::lane::Lane;
 use crate::member::{CheckRecord, Member};

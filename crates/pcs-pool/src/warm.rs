@@ -13,11 +13,12 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use pcs_tunnel::WarmStream;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::dial_stub::WarmStream;
+use crate::idle::is_quiet;
 use crate::inner::Inner;
 use crate::lane::Lane;
 use crate::{Pools, TunnelSettings, WarmConnections};
@@ -278,7 +279,7 @@ impl WarmChains {
 }
 
 fn is_alive(ready: &mut Ready, now: Instant) -> bool {
-    now.saturating_duration_since(ready.since) < MAX_AGE && ready.stream.is_quiet()
+    now.saturating_duration_since(ready.since) < MAX_AGE && is_quiet(ready.stream.stream())
 }
 
 /// Counts a build as ended however it ends.

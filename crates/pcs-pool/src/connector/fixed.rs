@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use pcs_tunnel::{Attempt, ConnectRequest, Connected, DialError, Purpose, Via};
+use pcs_tunnel::{Attempt, ConnectRequest, Connected, DialError, Dialed, Purpose, Via};
 use tokio::time::Instant;
 
 use super::Found;
-use crate::dial_stub::Dialed;
 use crate::events::AttemptReport;
 use crate::guard::FixedGuard;
 use crate::inner::Inner;

@@ -9,9 +9,11 @@ use pcs_models::{
     Blame, Credentials, Endpoint, FailureKind, Hop, HopIndex, HopName, PoolName, Protocol, ProxyId, Retry,
     Secret, SessionId,
 };
-use pcs_pool::dial_stub::{Dial, DialRequest, Dialed, PreparedChain, WarmStream};
 use pcs_pool::{Circuit, Events, Health, MemberSpec, Overlay, PoolSettings, Pools, Settings};
-use pcs_tunnel::{BoxFuture, ChainStream, Connect, ConnectRequest, Connected, DialError, Form, Io, Purpose};
+use pcs_tunnel::{
+    BoxFuture, ChainStream, Connect, ConnectRequest, Connected, Dial, DialError, DialRequest, Dialed, Form,
+    Io, PreparedChain, Purpose, WarmStream,
+};
 use tokio::io::DuplexStream;
 use tokio::time::Instant;
 
@@ -222,7 +224,10 @@ impl World {
         }
         let (near, far) = tokio::io::duplex(1024);
         self.far_ends.lock().push(far);
-        Ok(WarmStream(ChainStream::new(Io::Other(Box::new(near)))))
+        Ok(WarmStream::new(
+            ChainStream::new(Io::Other(Box::new(near))),
+            Vec::new(),
+        ))
     }
 
     /// The last of it.
@@ -237,7 +242,7 @@ impl World {
             ));
         }
         Ok(Dialed {
-            stream: warm.0,
+            stream: warm.into_parts().0,
             form: Form::Origin,
             timings: Vec::new(),
         })
