@@ -6,6 +6,7 @@
     reason = "helpers of tests fail as tests do"
 )]
 
+mod examples;
 mod network;
 mod pattern;
 mod relay;
