@@ -1,1 +1,106 @@
-//! The pcs command: the composition root of the Proxy Chain Server.
+//! The composition root of the Proxy Chain Server: configuration in, a running server out.
+//!
+//! What for: [`main`] is the whole `pcs` command; [`App`] is the server as a library, for tests and for programs
+//! that embed it. Everything is wired here by hand: each crate below knows only its own ports.
+//!
+//! What not: no protocol, no selection, no parsing. A line of logic here that is not wiring, output for people or
+//! process set-up belongs further down.
+
+mod access;
+mod admin;
+mod app;
+pub mod args;
+mod check;
+mod client;
+mod core;
+mod demo;
+mod front;
+mod limits;
+mod logging;
+mod observe;
+mod overlay;
+mod probe;
+mod reload;
+mod setup;
+mod signals;
+mod wiring;
+
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+
+use crate::args::{Cli, Command};
+
+/// The version that `pcs --version` tells.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It did what it was asked: status 0.
+    Success,
+    /// It ran and failed, or found something wrong: status 1.
+    Failure,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Success => Self::SUCCESS,
+            Exit::Failure => Self::FAILURE,
+        }
+    }
+}
+
+/// Runs the command that was parsed, and says how the process should exit: 0, 1, or 2 for a configuration that does
+/// not load.
+#[must_use]
+pub fn main(cli: Cli) -> ExitCode {
+    match dispatch(cli) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            let usage = error.is::<setup::ConfigProblem>();
+            complain(&format!("pcs: {error:#}"));
+            if usage {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
+    match cli.command {
+        None => app::run(&cli.run),
+        Some(Command::Run(args)) => app::run(&args),
+        Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Probe(args)) => block_on(probe::run(args)),
+        Some(Command::Demo(args)) => demo::run(&args),
+        Some(Command::Proxies(args)) => block_on(admin::proxies(args.action)),
+        Some(Command::Stats(args)) => block_on(admin::stats(args)),
+        Some(Command::Reload(args)) => block_on(admin::reload(args)),
+        Some(Command::Healthcheck(args)) => block_on(admin::healthcheck(args)),
+        Some(Command::Completions { shell }) => {
+            clap_complete::generate(shell, &mut Cli::command(), "pcs", &mut std::io::stdout());
+            Ok(Exit::Success)
+        }
+    }
+}
+
+/// Runs one short command to its end.
+fn block_on(command: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(command)
+}
+
+/// A line for people, where logs are not (yet) there.
+#[expect(
+    clippy::print_stderr,
+    reason = "the one place that talks to people without a log"
+)]
+fn complain(line: &str) {
+    eprintln!("{line}");
+}

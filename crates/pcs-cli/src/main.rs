@@ -1,3 +1,9 @@
 //! The `pcs` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    pcs_cli::main(pcs_cli::args::Cli::parse())
+}

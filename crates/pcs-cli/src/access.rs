@@ -1,0 +1,172 @@
+//! The access log: one line per request, formatted where the request ends.
+//!
+//! It does not go through `tracing`, because every field of the contract is there in every line, `null` where it
+//! says nothing, and because one line per tunnel is on the hot path.
+
+use std::cell::RefCell;
+use std::io::Write as _;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use pcs_config::LogFormat;
+use pcs_server::{AccessRecord, RequestKind};
+use tracing::Level;
+
+use crate::logging::LogSink;
+
+thread_local! {
+    static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Writes access lines to the log.
+#[derive(Debug)]
+pub(crate) struct AccessLog {
+    sink: LogSink,
+    format: LogFormat,
+}
+
+impl AccessLog {
+    pub(crate) fn new(sink: LogSink, format: LogFormat) -> Self {
+        Self { sink, format }
+    }
+
+    /// Writes the line of one finished request, where INFO is written at all. Answers of PCS about itself
+    /// (`/health`) are a matter of DEBUG: a probe a second would drown the rest.
+    pub(crate) fn write(&self, record: &AccessRecord<'_>) {
+        let quiet = record.kind == RequestKind::Local && record.status < 400;
+        let (enabled, level) = if quiet {
+            (
+                tracing::enabled!(target: "pcs::access", Level::DEBUG),
+                Level::DEBUG,
+            )
+        } else {
+            (tracing::enabled!(target: "pcs::access", Level::INFO), Level::INFO)
+        };
+        if !enabled {
+            return;
+        }
+        LINE.with_borrow_mut(|line| {
+            line.clear();
+            match self.format {
+                LogFormat::Json => json(line, level, record),
+                LogFormat::Text => text(line, level, record),
+            }
+            self.sink.write_line(line);
+        });
+    }
+}
+
+/// Writing into a `Vec` cannot fail, so the results below are dropped.
+fn json(line: &mut Vec<u8>, level: Level, record: &AccessRecord<'_>) {
+    let _ = write!(
+        line,
+        r#"{{"timestamp":"{:.3}","level":"{level}","event":"access","request_id":"{}","client":"{}","method":"#,
+        Timestamp::now(),
+        record.request_id,
+        record.client,
+    );
+    string(line, record.method);
+    line.extend_from_slice(br#","target":"#);
+    match &record.target {
+        Some(target) => string(line, &target.to_string()),
+        None => line.extend_from_slice(b"null"),
+    }
+    line.extend_from_slice(br#","pool":"#);
+    optional(line, record.pool);
+    line.extend_from_slice(br#","proxy":"#);
+    string(line, record.proxy);
+    let _ = write!(
+        line,
+        r#","attempts":{},"status":{},"connect_ms":"#,
+        record.attempts, record.status
+    );
+    match record.connect {
+        Some(connect) => {
+            let _ = write!(line, "{:.3}", millis(connect));
+        }
+        None => line.extend_from_slice(b"null"),
+    }
+    let _ = write!(
+        line,
+        r#","duration_ms":{:.3},"bytes_up":{},"bytes_down":{},"error":"#,
+        millis(record.duration),
+        record.bytes_up,
+        record.bytes_down,
+    );
+    optional(
+        line,
+        record
+            .error
+            .or_else(|| record.rejected.map(pcs_server::Rejection::as_str)),
+    );
+    line.extend_from_slice(b"}\n");
+}
+
+fn text(line: &mut Vec<u8>, level: Level, record: &AccessRecord<'_>) {
+    let target = record
+        .target
+        .as_ref()
+        .map_or_else(|| "-".to_owned(), ToString::to_string);
+    let _ = write!(
+        line,
+        "{:.3} {level:<5} access {} {} {} {} -> {}",
+        Timestamp::now(),
+        record.status,
+        printable(record.method),
+        printable(&target),
+        record.client,
+        record.proxy,
+    );
+    if let Some(pool) = record.pool {
+        let _ = write!(line, " pool={pool}");
+    }
+    let _ = write!(line, " attempts={}", record.attempts);
+    if let Some(connect) = record.connect {
+        let _ = write!(line, " connect_ms={:.1}", millis(connect));
+    }
+    let _ = write!(
+        line,
+        " duration_ms={:.1} bytes_up={} bytes_down={}",
+        millis(record.duration),
+        record.bytes_up,
+        record.bytes_down
+    );
+    if let Some(error) = record
+        .error
+        .or_else(|| record.rejected.map(pcs_server::Rejection::as_str))
+    {
+        let _ = write!(line, " error={error}");
+    }
+    let _ = writeln!(line, " request_id={}", record.request_id);
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+/// A JSON string; nearly all need no escape.
+fn string(line: &mut Vec<u8>, text: &str) {
+    if text
+        .bytes()
+        .all(|byte| (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\')
+    {
+        line.push(b'"');
+        line.extend_from_slice(text.as_bytes());
+        line.push(b'"');
+    } else {
+        let _ = serde_json::to_writer(line, text);
+    }
+}
+
+fn optional(line: &mut Vec<u8>, text: Option<&str>) {
+    match text {
+        Some(text) => string(line, text),
+        None => line.extend_from_slice(b"null"),
+    }
+}
+
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() || c == ' ' { '?' } else { c })
+        .collect()
+}

@@ -1,0 +1,147 @@
+//! Reading the configuration again while serving.
+
+use std::sync::Arc;
+
+use pcs_config::{Change, Config, Listener, Loaded};
+use pcs_pool::Applied;
+
+use crate::core::Core;
+use crate::front::Bound;
+use crate::{setup, wiring};
+
+/// Why a reload changed nothing: one line an error.
+#[derive(Debug, Clone)]
+pub(crate) struct Refused(pub(crate) Vec<String>);
+
+impl Core {
+    /// Reloads and tells the log; for signals and file watchers, which have nobody to answer.
+    pub(crate) async fn reload_and_log(&self, cause: &'static str) {
+        // The outcome is in the log already.
+        let _ = self.reload(cause).await;
+    }
+
+    /// Reads the configuration again and puts it in force, whole or not at all. One at a time; no connection is
+    /// dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`] with every error; the old configuration is still in force.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it before its last step changes nothing; the last step has no await.
+    pub(crate) async fn reload(&self, cause: &'static str) -> Result<Applied, Refused> {
+        let Ok(_one_at_a_time) = self.reloading.acquire().await else {
+            return Err(Refused(vec!["the server is stopping".to_owned()]));
+        };
+        let result = self.try_reload().await;
+        match &result {
+            Ok(applied) => tracing::info!(
+                event = "reloaded",
+                cause,
+                added = applied.added.len(),
+                removed = applied.removed.len(),
+                changed = applied.changed.len()
+            ),
+            Err(Refused(errors)) => tracing::error!(
+                event = "reload_refused",
+                cause,
+                errors = errors.join("; "),
+                "The configuration was not reloaded, the old one is in force"
+            ),
+        }
+        result
+    }
+
+    async fn try_reload(&self) -> Result<Applied, Refused> {
+        let Some(sources) = self.sources.clone() else {
+            return Err(Refused(vec![
+                "this server has no configuration to read again".to_owned(),
+            ]));
+        };
+        // Files are read and CA bundles parsed away from this thread, which also answers the admin API.
+        let read = tokio::task::spawn_blocking(move || setup::load_from(&sources)).await;
+        let loaded = match read {
+            Ok(Ok(loaded)) => loaded,
+            Ok(Err(error)) => return Err(Refused(lines(&error))),
+            Err(panic) => {
+                return Err(Refused(vec![format!(
+                    "reading the configuration failed: {panic}"
+                )]));
+            }
+        };
+        self.put_in_force(&loaded).await
+    }
+
+    async fn put_in_force(&self, loaded: &Loaded) -> Result<Applied, Refused> {
+        let (old, new) = (self.config.load_full(), &loaded.config);
+        if pcs_config::loses_chain(&old, new) {
+            let message =
+                "the new configuration names no proxy at all: requests would go straight to their targets";
+            return Err(Refused(vec![message.to_owned()]));
+        }
+        let changes = pcs_config::diff(&old, new);
+        for warning in &loaded.warnings {
+            tracing::warn!(event = "configuration", %warning);
+        }
+        for change in &changes {
+            if let Change::NeedsRestart(key) = change {
+                tracing::warn!(
+                    event = "needs_restart",
+                    key,
+                    "A changed key is read at start only"
+                );
+            }
+        }
+        // What can fail comes first and is undone by being dropped.
+        let moved = changes.contains(&Change::ListenerChanged(Listener::Server));
+        let bound = moved.then(|| Bound::bind(new.server.listen)).transpose();
+        let bound = bound.map_err(|error| Refused(lines(&error)))?;
+        let applied = self
+            .pools
+            .apply(wiring::pools(new))
+            .map_err(|error| Refused(vec![error.to_string()]))?;
+        self.switch(new, &changes);
+        if let Some(bound) = bound {
+            self.open_door(bound)
+                .await
+                .map_err(|error| Refused(lines(&error)))?;
+        }
+        self.config.store(Arc::new(new.clone()));
+        Ok(applied)
+    }
+
+    /// Everything that cannot fail.
+    fn switch(&self, new: &Config, changes: &[Change]) {
+        self.dial.switch(new, &self.own);
+        self.shared.reload(wiring::server(&new.server));
+        if changes.contains(&Change::LogLevelChanged)
+            && let Some(logs) = &self.logs
+        {
+            let directives = self
+                .sources
+                .as_ref()
+                .and_then(|sources| sources.env.get("RUST_LOG"));
+            if let Err(error) = logs.set_level(&new.logging, directives.map(String::as_str)) {
+                tracing::warn!(event = "log_level", error = format!("{error:#}"));
+            }
+        }
+    }
+
+    async fn open_door(&self, bound: Bound) -> anyhow::Result<()> {
+        self.listens(bound.address());
+        let door = bound.serve(&self.shared)?;
+        self.doors
+            .send(door)
+            .await
+            .map_err(|_| anyhow::anyhow!("the server is stopping"))
+    }
+}
+
+/// One line an error; a configuration's own lines stay apart.
+fn lines(error: &anyhow::Error) -> Vec<String> {
+    match error.downcast_ref::<setup::ConfigProblem>() {
+        Some(problem) => problem.lines(),
+        None => vec![format!("{error:#}")],
+    }
+}
