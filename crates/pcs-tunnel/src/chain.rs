@@ -73,6 +73,18 @@ pub struct WarmStream {
 }
 
 impl WarmStream {
+    /// A warm chain from a stream that ends at the last hop, and what was measured on the way.
+    #[must_use]
+    pub fn new(stream: ChainStream, timings: Vec<HopTiming>) -> Self {
+        Self { stream, timings }
+    }
+
+    /// The stream and what was measured on the way.
+    #[must_use]
+    pub fn into_parts(self) -> (ChainStream, Vec<HopTiming>) {
+        (self.stream, self.timings)
+    }
+
     /// The stream to the last hop, for whoever checks that it is still quiet and open.
     pub fn stream(&mut self) -> &mut ChainStream {
         &mut self.stream

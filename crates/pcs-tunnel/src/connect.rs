@@ -195,8 +195,7 @@ pub trait Outcome: Send {
     fn response(&mut self, status: u16, replayable: bool) -> Verdict;
 
     /// The stream broke, or said nothing in time, before a response head arrived; for a tunnel: its far end
-    /// closed or broke it before a single byte came down, although bytes had gone up (not told where the client
-    /// went away first). Says whether the connector would try again for a replayable request.
+    /// closed or broke it before a single byte came down (not told where the client went away first). Says whether the connector would try again for a replayable request.
     fn failed(&mut self, error: &DialError) -> Verdict;
 
     /// When to give up waiting for a response head so that another attempt has time left; `None` waits until the
