@@ -5,7 +5,7 @@
 //! tests members through their own chain on a schedule and doubts a mass failure before it believes it.
 //!
 //! What not: no knowledge of pools, strategies or configuration. Members are named by [`pcs_models::ProxyId`];
-//! results go out through a port. All but [`checker`] is pure: time comes in as an argument.
+//! results go out through a port. All but [`checker`] and its [`ChainProbe`] is pure: time comes in as an argument.
 //!
 //! Start with [`breaker::Breaker`]:
 //!
@@ -28,3 +28,6 @@ pub mod breaker;
 pub mod checker;
 pub mod ewma;
 pub mod flip;
+mod probe;
+
+pub use probe::{ChainProbe, Way};

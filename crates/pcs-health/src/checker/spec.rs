@@ -172,7 +172,7 @@ pub struct Seen {
     pub failures: u64,
 }
 
-/// Makes single checks. A port: the production one dials chains.
+/// Makes single checks. A port: the production one is [`ChainProbe`](crate::ChainProbe).
 pub trait Probe: Send + Sync + 'static {
     /// What it has to know of a member.
     type Way: Clone + Send + Sync + 'static;

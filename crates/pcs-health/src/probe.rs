@@ -1,0 +1,234 @@
+//! The production [`Probe`]: single checks through real chains.
+
+mod http;
+#[cfg(target_os = "linux")]
+mod ping;
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pcs_models::{Blame, Endpoint, FailureKind, HopIndex, Target, TlsOptions};
+use pcs_tunnel::{
+    BoxFuture, ChainStream, Dial, DialError, DialRequest, Io, NetError, Network, PreparedChain, Purpose,
+};
+use tokio::time::Instant;
+
+use crate::checker::{CheckFailure, CheckSpec, Fault, Method, Probe};
+
+/// What a [`ChainProbe`] knows of a member.
+#[derive(Debug, Clone)]
+pub struct Way {
+    /// The whole chain, which ends with the member.
+    pub chain: Arc<PreparedChain>,
+    /// The chain up to the member, where the member is not the first hop.
+    pub before: Option<Arc<PreparedChain>>,
+    /// Where the member listens.
+    pub member: Endpoint,
+}
+
+/// Checks members over a [`Dial`].
+///
+/// Nothing here reaches a test URL by any other way than the member's whole chain. Of the chain before a member
+/// nothing is asked but the member itself.
+pub struct ChainProbe {
+    dial: Arc<dyn Dial>,
+    network: Arc<Network>,
+    tls: TlsOptions,
+}
+
+impl ChainProbe {
+    /// A probe over these. `network` speaks TLS with test URLs and reaches members that are the first hop.
+    #[must_use]
+    pub fn new(dial: Arc<dyn Dial>, network: Arc<Network>) -> Self {
+        Self {
+            dial,
+            network,
+            tls: TlsOptions::default(),
+        }
+    }
+
+    /// The same probe, which proves the certificates of test URLs otherwise than by the system's authorities.
+    #[must_use]
+    pub fn with_tls(mut self, tls: TlsOptions) -> Self {
+        self.tls = tls;
+        self
+    }
+
+    async fn fetch(&self, way: &Way, spec: &CheckSpec, deadline: Instant) -> Result<(), CheckFailure> {
+        let stream = self
+            .build(&way.chain, way, &spec.test_url.target, deadline)
+            .await?;
+        let stream = if spec.test_url.tls {
+            let host = &spec.test_url.target.host;
+            let tls = self.network.tls(stream, host, &self.tls, deadline).await;
+            ChainStream::new(Io::Tls(Box::new(
+                tls.map_err(|error| net_failure(&error, Fault::Target))?,
+            )))
+        } else {
+            stream
+        };
+        http::fetch(stream, spec, deadline).await
+    }
+
+    async fn build(
+        &self,
+        chain: &PreparedChain,
+        way: &Way,
+        target: &Target,
+        deadline: Instant,
+    ) -> Result<ChainStream, CheckFailure> {
+        let request = DialRequest {
+            target,
+            purpose: Purpose::Tunnel,
+            session: None,
+            deadline,
+        };
+        let dialed = self.dial.dial(chain, request).await;
+        dialed
+            .map(|dialed| dialed.stream)
+            .map_err(|error| dial_failure(&error, way.before.is_some()))
+    }
+
+    /// Reaches the member's port, and nothing more.
+    async fn reach(&self, way: &Way, deadline: Instant) -> Result<(), CheckFailure> {
+        match &way.before {
+            None => {
+                let reached = self.network.connect_tcp(&way.member, deadline).await;
+                reached
+                    .map(drop)
+                    .map_err(|error| net_failure(&error, Fault::Member))
+            }
+            Some(before) => {
+                let target = way.member.as_target();
+                let reached = self.build(before, way, &target, deadline).await;
+                // Here the member is the target, and what lies between is the corporate proxy.
+                reached.map(drop).map_err(|failure| match failure.fault {
+                    Fault::Target => CheckFailure {
+                        fault: Fault::Member,
+                        ..failure
+                    },
+                    Fault::Ours | Fault::Corporate | Fault::Member => failure,
+                })
+            }
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    async fn ping(&self, way: &Way, deadline: Instant) -> Result<(), CheckFailure> {
+        let addresses = self.network.resolve(&way.member.host, deadline).await;
+        let addresses = addresses.map_err(|error| net_failure(&error, Fault::Member))?;
+        let Some(address) = addresses.first() else {
+            return Err(CheckFailure::new(
+                FailureKind::Dns,
+                Fault::Member,
+                "the proxy's name has no address",
+            ));
+        };
+        ping::ping(*address, deadline).await
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    #[expect(
+        clippy::unused_async,
+        clippy::unused_self,
+        reason = "the shape of the other systems' one"
+    )]
+    async fn ping(&self, _way: &Way, _deadline: Instant) -> Result<(), CheckFailure> {
+        let message = "health_check.method: ping is for Linux only; tcp is the next best";
+        Err(CheckFailure::new(FailureKind::Local, Fault::Ours, message))
+    }
+}
+
+impl Probe for ChainProbe {
+    type Way = Way;
+
+    fn check<'a>(
+        &'a self,
+        way: &'a Way,
+        spec: &'a CheckSpec,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<Duration, CheckFailure>> {
+        Box::pin(async move {
+            let begun = Instant::now();
+            match spec.method {
+                Method::Http => self.fetch(way, spec, deadline).await?,
+                Method::Connect => {
+                    drop(
+                        self.build(&way.chain, way, &spec.test_url.target, deadline)
+                            .await?,
+                    );
+                }
+                Method::Tcp => self.reach(way, deadline).await?,
+                Method::Ping => self.ping(way, deadline).await?,
+            }
+            Ok(begun.elapsed())
+        })
+    }
+
+    fn corporate_works<'a>(&'a self, way: &'a Way, deadline: Instant) -> BoxFuture<'a, bool> {
+        Box::pin(async move {
+            if way.before.is_none() {
+                return true;
+            }
+            // Whatever it says of the member, it spoke. Where we cannot tell for a lack of our own, nobody is marked.
+            match self.reach(way, deadline).await {
+                Ok(()) => true,
+                Err(failure) => matches!(failure.fault, Fault::Member | Fault::Target),
+            }
+        })
+    }
+}
+
+/// Whose fault a failed dial is.
+///
+/// | blamed | what | fault |
+/// |---|---|---|
+/// | client, ours | anything | ours |
+/// | corporate | no status, or 407 | corporate |
+/// | corporate | any other status to `CONNECT member` | member |
+/// | any other hop | anything | member |
+/// | target | anything | target |
+fn fault_of(error: &DialError, corporate: bool) -> Fault {
+    match error.blame() {
+        Blame::Client | Blame::Local => Fault::Ours,
+        Blame::Hop(HopIndex(0)) if corporate => match error.status() {
+            None | Some(407) => Fault::Corporate,
+            Some(_) => Fault::Member,
+        },
+        Blame::Hop(_) => Fault::Member,
+        Blame::Target => Fault::Target,
+    }
+}
+
+fn dial_failure(error: &DialError, corporate: bool) -> CheckFailure {
+    CheckFailure::new(error.kind(), fault_of(error, corporate), with_causes(error))
+}
+
+fn net_failure(error: &NetError, fault: Fault) -> CheckFailure {
+    let fault = if error.kind() == FailureKind::Local {
+        Fault::Ours
+    } else {
+        fault
+    };
+    CheckFailure::new(error.kind(), fault, with_causes(error))
+}
+
+/// The messages of an error and of what caused it: a report has room for one text.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+impl fmt::Debug for ChainProbe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChainProbe").finish_non_exhaustive()
+    }
+}
