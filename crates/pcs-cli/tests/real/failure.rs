@@ -36,12 +36,15 @@ async fn ask_thrice(pcs: &Pcs, origin: &Origin) -> (Answer, Answer, u8) {
     (tunnel, plain, reply[3])
 }
 
-/// Both answers have this status and name this hop, and the target was left alone.
-async fn assert_failure(pcs: &Pcs, origin: &Origin, status: u16, hop: &str, what: &str) {
+/// Both answers have this status and name one of these hops, and the target was left alone.
+async fn assert_failure(pcs: &Pcs, origin: &Origin, status: u16, hops: &[&str], what: &str) {
     let (tunnel, plain, reply) = ask_thrice(pcs, origin).await;
     for answer in [&tunnel, &plain] {
         assert_eq!(answer.status(), status, "{what}: {answer:?}");
-        assert_eq!(answer.problem("hop"), hop, "{what}: {answer:?}");
+        assert!(
+            hops.contains(&answer.problem("hop").as_str()),
+            "{what}, not {hops:?}: {answer:?}"
+        );
         assert_eq!(answer.problem("status"), status.to_string(), "{what}");
         let proxy_status = answer.field("proxy-status").unwrap_or_default();
         assert!(
@@ -84,14 +87,21 @@ async fn a_corporate_proxy_that_fails_is_named_and_the_target_sees_no_connection
         let origin = Origin::start(OriginKind::Http).await;
         let first = Proxy::http()
             .basic(CORPORATE.0, CORPORATE.1)
-            .behaviour(behaviour)
+            .behaviour(behaviour.clone())
             .start()
             .await;
         let second = Proxy::http().basic(ROTATING.0, ROTATING.1).start().await;
         let corporate = corporate("http", first.address(), Some(CORPORATE), &[]);
         let members = [member("rota-1", "http", second.address(), Some(ROTATING))];
         let pcs = Pcs::start(&config(Some(&corporate), &members, NO_RETRY)).await;
-        assert_failure(&pcs, &origin, status, "corporate", &what).await;
+        // A corporate proxy that accepts and then is silent may be waiting for the rotating one: either may be named.
+        let silent = matches!(behaviour, Behaviour::HangAtAccept | Behaviour::HangAtRequest);
+        let hops = if silent {
+            &["corporate", "rota-1"][..]
+        } else {
+            &["corporate"]
+        };
+        assert_failure(&pcs, &origin, status, hops, &what).await;
         assert_eq!(
             second.targets(),
             Vec::<String>::new(),
@@ -122,7 +132,7 @@ async fn a_rotating_proxy_that_fails_is_named_and_the_target_sees_no_connection(
         let corporate = corporate("http", first.address(), Some(CORPORATE), &[]);
         let members = [member("rota-1", "http", second.address(), Some(ROTATING))];
         let pcs = Pcs::start(&config(Some(&corporate), &members, NO_RETRY)).await;
-        assert_failure(&pcs, &origin, status, "rota-1", &what).await;
+        assert_failure(&pcs, &origin, status, &["rota-1"], &what).await;
         let through = format!("{}", second.address());
         assert!(
             first.targets().iter().all(|target| *target == through),
@@ -141,9 +151,16 @@ async fn real_proxies_that_are_stopped_are_named() {
     let members = [member("tiny-1", "http", second.address(), Some(ROTATING))];
     let pcs = Pcs::start(&config(Some(&squid(&first)), &members, NO_RETRY)).await;
     second.stop();
-    assert_failure(&pcs, &origin, 502, "tiny-1", "the rotating proxy is stopped").await;
+    assert_failure(&pcs, &origin, 502, &["tiny-1"], "the rotating proxy is stopped").await;
     first.stop();
-    assert_failure(&pcs, &origin, 502, "corporate", "the corporate proxy is stopped").await;
+    assert_failure(
+        &pcs,
+        &origin,
+        502,
+        &["corporate"],
+        "the corporate proxy is stopped",
+    )
+    .await;
     let said = curl(&[
         "-x",
         &pcs.url(),
@@ -161,15 +178,15 @@ async fn real_proxies_that_are_stopped_are_named() {
 async fn wrong_credentials_are_told_by_hop_and_never_by_a_407_of_the_hop() {
     need!(find("curl", "curl"));
     let first = need!(Squid::new().basic(CORPORATE.0, CORPORATE.1).start());
-    let second = need!(Tinyproxy::new().basic(ROTATING.0, ROTATING.1).start());
+    let second = need!(Squid::new().basic(ROTATING.0, ROTATING.1).start());
     let origin = Origin::start(OriginKind::Http).await;
-    let right = member("tiny-1", "http", second.address(), Some(ROTATING));
-    let wrong = member("tiny-1", "http", second.address(), Some((ROTATING.0, "not-it")));
+    let right = member("squid-1", "http", second.address(), Some(ROTATING));
+    let wrong = member("squid-1", "http", second.address(), Some((ROTATING.0, "not-it")));
     let pcs = Pcs::start(&config(Some(&squid(&first)), &[wrong], NO_RETRY)).await;
-    assert_failure(&pcs, &origin, 502, "tiny-1", "a wrong rotating password").await;
+    assert_failure(&pcs, &origin, 502, &["squid-1"], "a wrong rotating password").await;
     let corporate = corporate("http", first.address(), Some((CORPORATE.0, "not-it")), &[]);
     let pcs = Pcs::start(&config(Some(&corporate), &[right], NO_RETRY)).await;
-    assert_failure(&pcs, &origin, 502, "corporate", "a wrong corporate password").await;
+    assert_failure(&pcs, &origin, 502, &["corporate"], "a wrong corporate password").await;
 }
 
 #[tokio::test]
@@ -185,7 +202,7 @@ async fn a_wrong_ntlm_password_is_told_by_hop() {
     );
     let members = [member("tiny-1", "http", second.address(), None)];
     let pcs = Pcs::start(&config(Some(&corporate), &members, NO_RETRY)).await;
-    assert_failure(&pcs, &origin, 502, "corporate", "a wrong NTLM password").await;
+    assert_failure(&pcs, &origin, 502, &["corporate"], "a wrong NTLM password").await;
     assert!(
         first.log().contains("NA NTProofStr does not fit"),
         "{}",

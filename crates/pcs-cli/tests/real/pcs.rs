@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -32,7 +33,10 @@ impl Call {
     /// A call with this configuration file.
     pub(crate) fn with(config: &str) -> Self {
         let dir = TempDir::new().unwrap();
-        fs::write(dir.path().join("config.yaml"), config).unwrap();
+        let file = dir.path().join("config.yaml");
+        fs::write(&file, config).unwrap();
+        // It holds passwords: others may not read it, or there is a warning.
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
         Self {
             dir,
             prefix: Vec::new(),
