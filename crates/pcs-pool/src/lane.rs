@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pcs_models::{ChainSpec, SessionId};
+use pcs_models::{ChainSpec, Secret, SessionId};
 use pcs_tunnel::{ChainStream, ConnectRequest, Form, PreparedChain};
 use rand::Rng;
 use tokio::time::Instant;
@@ -80,6 +80,7 @@ impl Lane {
         if !self.reuse || made_up_session || self.is_closed() {
             return;
         }
+        let form = form_of_next(form);
         self.idle.put(key, stream, form, now, settings.idle_connections);
         if self.is_closed() {
             self.idle.clear();
@@ -98,10 +99,46 @@ impl Lane {
     }
 }
 
+/// How the next request is written on a stream that served one. Schemes other than Basic authenticate the connection
+/// (RFC 4559 §6): their last message was sent, and sending it again would start over.
+fn form_of_next(form: Form) -> Form {
+    match form {
+        Form::Absolute {
+            authorization: Some(value),
+        } if !is_basic(&value) => Form::Absolute { authorization: None },
+        form => form,
+    }
+}
+
+fn is_basic(value: &Secret) -> bool {
+    value
+        .expose()
+        .get(..6)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("basic "))
+}
+
 impl fmt::Debug for Lane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lane")
             .field("hops", &self.spec.hops().len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_authenticates_a_connection_is_sent_once() {
+        let form = |value: &str| Form::Absolute {
+            authorization: Some(Secret::new(value.into())),
+        };
+        assert_eq!(form_of_next(form("Basic dTpw")), form("Basic dTpw"));
+        let authenticated = Form::Absolute { authorization: None };
+        for value in ["NTLM TlRMTVNTUAAD", "Negotiate YII"] {
+            assert_eq!(form_of_next(form(value)), authenticated);
+        }
+        assert_eq!(form_of_next(Form::Origin), Form::Origin);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use pcs_models::{Blame, ChainError, ChainSpec, FailureKind, Hop, HopName, PoolName, Retry};
+use pcs_models::{AuthScheme, Blame, ChainError, ChainSpec, FailureKind, Hop, HopName, PoolName, Retry};
 use pcs_tunnel::{ConnectRequest, DialError, Via};
 
 use crate::lane::Lane;
@@ -94,7 +94,11 @@ impl Registry {
 /// The chain through a member: the corporate proxy first, where there is one.
 pub(crate) fn member_chain(corporate: Option<&Hop>, spec: &MemberSpec) -> Result<ChainSpec, ChainError> {
     let corporate = corporate.map(|hop| hop.clone().named(HopName::corporate()));
-    let member = spec.hop.clone().named(HopName::from(&spec.id));
+    let mut member = spec.hop.clone().named(HopName::from(&spec.id));
+    if member.auth == AuthScheme::Auto && member.domain.is_none() {
+        // Rotating proxies speak Basic, and being asked for it first would cost each dial a round trip.
+        member.auth = AuthScheme::Basic;
+    }
     ChainSpec::try_new(corporate.into_iter().chain([member]).collect())
 }
 

@@ -1,4 +1,4 @@
-//! The pools over a scripted world: a fake dial, a paused clock, many clients.
+//! The pools over a scripted world (a fake dial, a paused clock, many clients), and over real sockets.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,6 +10,7 @@ mod changes;
 mod exhausted;
 mod forward;
 mod load;
+mod real;
 mod retry;
 mod routes;
 mod sticky;
