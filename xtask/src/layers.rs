@@ -127,6 +127,13 @@ const ROOMS: &[Room] = &[
         may_use: &["pcs-models"],
         never: FORMATS,
     },
+    // For developers: it measures the binary from outside, so it needs none of its rooms.
+    Room {
+        name: "pcs-bench",
+        layer: 7,
+        may_use: &["pcs-models", "pcs-testkit"],
+        never: &[],
+    },
     Room {
         name: "xtask",
         layer: 7,
