@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use pcs_config::{Config, Loaded, Sources};
+use pcs_health::ChainProbe;
+use pcs_health::checker::Driver;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -59,6 +61,7 @@ pub(crate) struct App {
     core: Arc<Core>,
     front: Bound,
     doors: mpsc::Receiver<FrontDoor>,
+    checker: Driver<ChainProbe>,
 }
 
 impl fmt::Debug for App {
@@ -95,9 +98,14 @@ impl App {
         limits::check_open_files(limits::raise_open_files(), config.server.max_connections);
         let front = Bound::bind(config.server.listen)?;
         let (opened, doors) = mpsc::channel(DOORS_PENDING);
-        let core = Core::new(config, sources, logs, opened)?;
+        let (core, checker) = Core::new(config, sources, logs, opened)?;
         core.listens(front.address());
-        Ok(Self { core, front, doors })
+        Ok(Self {
+            core,
+            front,
+            doors,
+            checker,
+        })
     }
 
     /// Where the proxy port listens.
@@ -115,12 +123,14 @@ impl App {
             core,
             front,
             mut doors,
+            checker,
         } = self;
-        let mut door = front.serve(&core.shared)?;
+        let mut door = front.serve(&core.shared, &core.pools)?;
         announce("proxy", door.address());
         let mut tasks = JoinSet::new();
         let pools = core.pools.clone();
         tasks.spawn(async move { pools.maintain().await });
+        tasks.spawn(checker.run(std::future::pending()));
         let mut reloads = JoinSet::new();
         let mut retired: Vec<FrontDoor> = Vec::new();
         tracing::info!(event = "ready");

@@ -7,6 +7,8 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use pcs_config::{Config, Sources};
+use pcs_health::ChainProbe;
+use pcs_health::checker::Driver;
 use pcs_pool::Pools;
 use pcs_server::Shared;
 use pcs_tunnel::{
@@ -17,6 +19,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use crate::front::FrontDoor;
+use crate::health::{self, Checks};
 use crate::logging::Logs;
 use crate::observe::{Observer, Watcher};
 use crate::overlay::StateFile;
@@ -25,6 +28,7 @@ use crate::wiring;
 /// The heart of a running server. Shared by the front door, the admin API, the health checks and reloads.
 pub(crate) struct Core {
     pub(crate) pools: Pools,
+    pub(crate) checks: Arc<Checks>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) dial: Arc<SwitchDial>,
     /// Everything we listen on: never dialled.
@@ -52,7 +56,7 @@ impl Core {
         sources: Option<Sources>,
         logs: Option<Logs>,
         doors: mpsc::Sender<FrontDoor>,
-    ) -> anyhow::Result<Arc<Self>> {
+    ) -> anyhow::Result<(Arc<Self>, Driver<ChainProbe>)> {
         let own = OwnListeners::default();
         let dial = Arc::new(SwitchDial::new(config, &own));
         let state = config.admin.state_file.clone().map(StateFile::new);
@@ -66,9 +70,14 @@ impl Core {
             wiring::pools(config),
             overlay,
             Arc::<SwitchDial>::clone(&dial),
-            watcher,
+            Arc::<Watcher>::clone(&watcher),
         )
         .context("the configuration and admin.state_file do not fit together")?;
+        let network = Arc::new(Network::new(wiring::network(config)).guarding(own.clone()));
+        let (checks, driver) = health::checks(Arc::<SwitchDial>::clone(&dial), network, &pools);
+        let checks = Arc::new(checks);
+        watcher.tell(Arc::clone(&checks));
+        health::follow(&checks, &pools, config);
         let observer = Observer::new(logs.as_ref());
         let shared = Shared::new(
             wiring::server(&config.server),
@@ -76,8 +85,9 @@ impl Core {
             Arc::new(observer),
         );
         let config = ArcSwap::from_pointee(config.clone());
-        Ok(Arc::new(Self {
+        let core = Self {
             pools,
+            checks,
             shared,
             dial,
             own,
@@ -88,7 +98,13 @@ impl Core {
             listeners: Mutex::default(),
             reloading: Semaphore::new(1),
             doors,
-        }))
+        };
+        Ok((Arc::new(core), driver))
+    }
+
+    /// Members came, went or changed: the health checks follow.
+    pub(crate) fn members_changed(&self, config: &Config) {
+        health::follow(&self.checks, &self.pools, config);
     }
 
     /// Never dial this address either, one of our listeners from now on.

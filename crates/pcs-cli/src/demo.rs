@@ -131,7 +131,7 @@ impl Demo {
         let target = self.target;
         format!(
             "A corporate proxy (employee:corporate-secret) on {corporate}, three rotating proxies and a target are up.\n\
-             Every request below goes  curl -> pcs -> corporate -> rotating -> target:\n\n  \
+             Every request below goes  client → pcs → corporate → rotating → target:\n\n  \
              curl -x http://{address} http://{target}/            # three times: three exits in turn\n  \
              curl -x http://{address} -p http://{target}/         # the same through a CONNECT tunnel\n  \
              curl --socks5-hostname {address} http://{target}/    # the same by SOCKS5\n  \

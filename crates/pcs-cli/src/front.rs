@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::Context;
+use pcs_pool::Pools;
 use pcs_server::{Drained, Listeners, Shared, Shutdown, Worker};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -39,18 +40,18 @@ impl Bound {
     /// # Errors
     ///
     /// The operating system gives no thread.
-    pub(crate) fn serve(self, shared: &Arc<Shared>) -> anyhow::Result<FrontDoor> {
+    pub(crate) fn serve(self, shared: &Arc<Shared>, pools: &Pools) -> anyhow::Result<FrontDoor> {
         let (address, shutdown) = (self.address(), Shutdown::new());
         let sockets = self.0.into_sockets();
         let workers = sockets.len();
         let (ended, results) = mpsc::channel(workers);
         for (index, socket) in sockets.into_iter().enumerate() {
             let worker = Worker::new(socket, Arc::clone(shared), shutdown.watch());
-            let ended = ended.clone();
+            let (ended, pools) = (ended.clone(), pools.clone());
             thread::Builder::new()
                 .name(format!("pcs-worker-{index}"))
                 .spawn(move || {
-                    let result = run(worker);
+                    let result = run(worker, &pools);
                     // Nobody listens any more where the process is already on its way out.
                     let _ = ended.blocking_send(result);
                 })
@@ -65,11 +66,17 @@ impl Bound {
     }
 }
 
-fn run(worker: Worker) -> io::Result<Drained> {
-    tokio::runtime::Builder::new_current_thread()
+/// Warm chains are built by the worker that will use them: a socket belongs to the thread it was registered with.
+fn run(worker: Worker, pools: &Pools) -> io::Result<Drained> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()?
-        .block_on(worker.run())
+        .build()?;
+    runtime.block_on(async {
+        tokio::select! {
+            drained = worker.run() => drained,
+            () = pools.keep_warm() => Err(io::Error::other("the keeper of warm chains ended")),
+        }
+    })
 }
 
 /// A port that is served.

@@ -15,6 +15,7 @@ mod client;
 mod core;
 mod demo;
 mod front;
+mod health;
 mod limits;
 mod logging;
 mod observe;

@@ -1,12 +1,14 @@
 //! Who is told what the front door and the pools do: the access log, and the log of changes.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 
 use pcs_models::{PoolName, ProxyId};
-use pcs_pool::{Circuit, Events};
+use pcs_pool::{Circuit, Events, Member};
 use pcs_server::{Access, AccessRecord, Rejection};
 
 use crate::access::AccessLog;
+use crate::health::Checks;
 use crate::logging::Logs;
 
 /// Told of every request.
@@ -49,7 +51,18 @@ impl Access for Observer {
 
 /// Told of every change of a member.
 #[derive(Debug, Default)]
-pub(crate) struct Watcher;
+pub(crate) struct Watcher {
+    /// There only once the pools are: they are made first.
+    checks: OnceLock<Arc<Checks>>,
+}
+
+impl Watcher {
+    /// Asks these checks about members that failed a request.
+    pub(crate) fn tell(&self, checks: Arc<Checks>) {
+        // Told once, by the one place that wires.
+        let _ = self.checks.set(checks);
+    }
+}
 
 impl Events for Watcher {
     fn health_changed(&self, pool: &PoolName, proxy: &ProxyId, healthy: bool) {
@@ -62,5 +75,11 @@ impl Events for Watcher {
 
     fn circuit_changed(&self, pool: &PoolName, proxy: &ProxyId, from: Circuit, to: Circuit) {
         tracing::info!(event = "circuit_changed", %pool, %proxy, from = from.as_str(), to = to.as_str());
+    }
+
+    fn charged(&self, member: &Arc<Member>) {
+        if let Some(checks) = self.checks.get() {
+            checks.suspect(member.id());
+        }
     }
 }

@@ -102,6 +102,7 @@ impl Core {
             .apply(wiring::pools(new))
             .map_err(|error| Refused(vec![error.to_string()]))?;
         self.switch(new, &changes);
+        self.members_changed(new);
         if let Some(bound) = bound {
             self.open_door(bound)
                 .await
@@ -130,7 +131,7 @@ impl Core {
 
     async fn open_door(&self, bound: Bound) -> anyhow::Result<()> {
         self.listens(bound.address());
-        let door = bound.serve(&self.shared)?;
+        let door = bound.serve(&self.shared, &self.pools)?;
         self.doors
             .send(door)
             .await

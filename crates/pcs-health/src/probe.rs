@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use pcs_models::{Blame, Endpoint, FailureKind, HopIndex, Target, TlsOptions};
 use pcs_tunnel::{
-    BoxFuture, ChainStream, Dial, DialError, DialRequest, Io, NetError, Network, PreparedChain, Purpose,
+    BoxFuture, ChainStream, Dial, DialError, DialRequest, Dialed, Form, Io, NetError, Network, PreparedChain,
+    Purpose,
 };
 use tokio::time::Instant;
 
@@ -57,19 +58,24 @@ impl ChainProbe {
     }
 
     async fn fetch(&self, way: &Way, spec: &CheckSpec, deadline: Instant) -> Result<(), CheckFailure> {
-        let stream = self
-            .build(&way.chain, way, &spec.test_url.target, deadline)
-            .await?;
-        let stream = if spec.test_url.tls {
-            let host = &spec.test_url.target.host;
-            let tls = self.network.tls(stream, host, &self.tls, deadline).await;
-            ChainStream::new(Io::Tls(Box::new(
-                tls.map_err(|error| net_failure(&error, Fault::Target))?,
-            )))
-        } else {
-            stream
-        };
-        http::fetch(stream, spec, deadline).await
+        let target = &spec.test_url.target;
+        if !spec.test_url.tls {
+            // As a plain request would go: many proxies allow CONNECT to port 443 only.
+            let dialed = self
+                .chain(&way.chain, way, target, Purpose::Forward, deadline)
+                .await?;
+            return http::fetch(dialed.stream, &dialed.form, spec, deadline).await;
+        }
+        let stream = self.build(&way.chain, way, target, deadline).await?;
+        let tls = self.network.tls(stream, &target.host, &self.tls, deadline).await;
+        let tls = tls.map_err(|error| net_failure(&error, Fault::Target))?;
+        http::fetch(
+            ChainStream::new(Io::Tls(Box::new(tls))),
+            &Form::Origin,
+            spec,
+            deadline,
+        )
+        .await
     }
 
     async fn build(
@@ -79,16 +85,26 @@ impl ChainProbe {
         target: &Target,
         deadline: Instant,
     ) -> Result<ChainStream, CheckFailure> {
+        let dialed = self.chain(chain, way, target, Purpose::Tunnel, deadline).await;
+        dialed.map(|dialed| dialed.stream)
+    }
+
+    async fn chain(
+        &self,
+        chain: &PreparedChain,
+        way: &Way,
+        target: &Target,
+        purpose: Purpose,
+        deadline: Instant,
+    ) -> Result<Dialed, CheckFailure> {
         let request = DialRequest {
             target,
-            purpose: Purpose::Tunnel,
+            purpose,
             session: None,
             deadline,
         };
         let dialed = self.dial.dial(chain, request).await;
-        dialed
-            .map(|dialed| dialed.stream)
-            .map_err(|error| dial_failure(&error, way.before.is_some()))
+        dialed.map_err(|error| dial_failure(&error, way.before.is_some()))
     }
 
     /// Reaches the member's port, and nothing more.

@@ -1,6 +1,7 @@
 //! One GET over a stream that ends at the test URL's server (RFC 9112).
 
 use pcs_models::{FailureKind, Target};
+use pcs_tunnel::Form;
 use pcs_tunnel::wire::http1::{Body, HeadScan, Strictness, Trailers, read_response, response_body, slots};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
@@ -16,13 +17,18 @@ const MAX_INTERIM: usize = 8;
 const READ: usize = 8 * 1024;
 
 /// Fetches the test URL and looks whether status and body are as expected.
-pub(super) async fn fetch<S>(mut stream: S, spec: &CheckSpec, deadline: Instant) -> Result<(), CheckFailure>
+pub(super) async fn fetch<S>(
+    mut stream: S,
+    form: &Form,
+    spec: &CheckSpec,
+    deadline: Instant,
+) -> Result<(), CheckFailure>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let exchange = async {
         stream
-            .write_all(request(&spec.test_url).as_bytes())
+            .write_all(request(&spec.test_url, form).as_bytes())
             .await
             .map_err(|_| broken())?;
         stream.flush().await.map_err(|_| broken())?;
@@ -37,7 +43,7 @@ where
     timeout_at(deadline, exchange).await.map_err(|_| timed_out())?
 }
 
-fn request(url: &TestUrl) -> String {
+fn request(url: &TestUrl, form: &Form) -> String {
     let TestUrl {
         tls,
         target: Target { host, port },
@@ -47,8 +53,19 @@ fn request(url: &TestUrl) -> String {
         (true, 443) | (false, 80) => host.to_string(),
         _ => url.target.to_string(),
     };
+    let (before, authorization) = match form {
+        Form::Origin => (String::new(), String::new()),
+        Form::Absolute { authorization: None } => (format!("http://{authority}"), String::new()),
+        Form::Absolute {
+            authorization: Some(value),
+        } => (
+            format!("http://{authority}"),
+            format!("Proxy-Authorization: {}\r\n", value.expose()),
+        ),
+    };
     format!(
-        "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: pcs\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+        "GET {before}{path} HTTP/1.1\r\nHost: {authority}\r\n{authorization}User-Agent: pcs\r\nAccept: */*\r\n\
+         Connection: close\r\n\r\n"
     )
 }
 
@@ -76,6 +93,11 @@ async fn head<S: AsyncRead + Unpin>(
         received.drain(..end);
         if (100..200).contains(&status) && status != 101 {
             continue;
+        }
+        if status == 407 {
+            // Only a proxy asks this (RFC 9110 §15.5.8).
+            let message = "the proxy refused our credentials";
+            return Err(CheckFailure::new(FailureKind::Auth, Fault::Member, message));
         }
         if !spec.expect_status.contains(&status) {
             return Err(failed(

@@ -205,7 +205,12 @@ async fn beyond_the_member_it_may_be_the_test_url() {
     for (path, kind) in cases {
         let mut spec = street.spec(Method::Http, path);
         spec.expect_body = Some("x".repeat(100));
-        assert_eq!(blamed(&way, &spec).await, (kind, Fault::Target), "{path}");
+        let failure = check(&way, &spec).await.expect_err("fails");
+        assert_eq!(
+            (failure.kind, failure.fault),
+            (kind, Fault::Target),
+            "{path}: {failure}"
+        );
     }
     let mut spec = street.spec(Method::Http, "/chunked");
     spec.expect_body = Some("no such text".into());

@@ -47,7 +47,12 @@ pub(super) async fn serve(mut client: Client, shared: Arc<Shared>) -> io::Result
                 &mut |_| {},
             )
             .await?;
-            answer(&mut client, &refusal(407, &challenges), &behaviour).await?;
+            let mut refused = refusal(407, &challenges);
+            if head.word(0) == "HEAD" {
+                // No answer to HEAD has a body, whatever it says of its length (RFC 9110 §9.3.2).
+                refused.truncate(refused.len() - body_of(407).len());
+            }
+            answer(&mut client, &refused, &behaviour).await?;
             if head.keeps_alive() {
                 continue;
             }
@@ -245,8 +250,12 @@ fn challenges(shared: &Shared) -> Vec<String> {
 }
 
 /// A refusal with a body, which a client has to read before it goes on.
+fn body_of(status: u16) -> String {
+    format!("the test proxy answers {status}\n")
+}
+
 fn refusal(status: u16, challenges: &[String]) -> Vec<u8> {
-    let body = format!("the test proxy answers {status}\n");
+    let body = body_of(status);
     let mut text = format!("HTTP/1.1 {status} Told To\r\nContent-Type: text/plain\r\n");
     for challenge in challenges {
         text.push_str(&format!("Proxy-Authenticate: {challenge}\r\n"));

@@ -44,7 +44,13 @@ async fn answered(spec: &CheckSpec, pieces: Vec<Vec<u8>>, closes: bool) -> Resul
             std::future::pending::<()>().await;
         }
     });
-    fetch(ours, spec, Instant::now() + Duration::from_secs(10)).await
+    fetch(
+        ours,
+        &Form::Origin,
+        spec,
+        Instant::now() + Duration::from_secs(10),
+    )
+    .await
 }
 
 #[track_caller]
@@ -138,10 +144,10 @@ async fn silence_ends_with_the_deadline() {
 fn the_request_names_the_authority_as_browsers_do() {
     let mut url = spec(None).test_url;
     let expected = "GET /ip?x=1 HTTP/1.1\r\nHost: test.example:8080\r\nUser-Agent: pcs\r\nAccept: */*\r\nConnection: close\r\n\r\n";
-    assert_eq!(request(&url), expected);
+    assert_eq!(request(&url, &Form::Origin), expected);
     url.target = "[::1]:443".parse().unwrap();
     url.tls = true;
-    assert!(request(&url).contains("Host: [::1]\r\n"));
+    assert!(request(&url, &Form::Origin).contains("Host: [::1]\r\n"));
     url.tls = false;
-    assert!(request(&url).contains("Host: [::1]:443\r\n"));
+    assert!(request(&url, &Form::Origin).contains("Host: [::1]:443\r\n"));
 }
