@@ -28,9 +28,9 @@ pub(crate) async fn proxies(action: ProxyAction) -> anyhow::Result<Exit> {
             let (client, as_json) = connect(&admin)?;
             let all = list(&client).await?;
             if as_json {
-                print_json(&json!({ "proxies": all }))?
+                print_json(&json!({ "proxies": all }))?;
             } else {
-                print(&proxy_table(&all))?
+                print(&proxy_table(&all))?;
             }
         }
         ProxyAction::Add { url, id, pool, admin } => {

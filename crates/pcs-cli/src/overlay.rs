@@ -213,7 +213,7 @@ fn decode_change(mut change: Value) -> anyhow::Result<(ProxyId, Change)> {
         "added" => {
             let pool: PoolName = text(&change, "pool")?.parse().context("pool")?;
             let member = change.get_mut("proxy").map(Value::take).context("no `proxy`")?;
-            let member = pcs_config::member_from_json(member).map_err(joined)?;
+            let member = pcs_config::member_from_json(member).map_err(|errors| joined(&errors))?;
             if member.id != id {
                 bail!("the proxy has another id than its change");
             }
@@ -230,7 +230,7 @@ fn decode_change(mut change: Value) -> anyhow::Result<(ProxyId, Change)> {
         }
         "patched" => {
             let patch = change.get_mut("patch").map(Value::take).context("no `patch`")?;
-            let patch = pcs_config::patch_from_json(patch).map_err(joined)?;
+            let patch = pcs_config::patch_from_json(patch).map_err(|errors| joined(&errors))?;
             Change::Patched {
                 patch: wiring::patch(patch),
                 base: base(&change)?,
@@ -242,7 +242,7 @@ fn decode_change(mut change: Value) -> anyhow::Result<(ProxyId, Change)> {
     Ok((id, decoded))
 }
 
-fn joined(errors: Vec<pcs_config::FieldError>) -> anyhow::Error {
+fn joined(errors: &[pcs_config::FieldError]) -> anyhow::Error {
     let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
     anyhow::anyhow!(errors.join("; "))
 }

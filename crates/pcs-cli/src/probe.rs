@@ -389,7 +389,7 @@ fn to_json(goal: &Goal, outcome: &Outcome) -> Value {
 }
 
 fn to_text(goal: &Goal, outcome: &Outcome) -> String {
-    let mut text = format!("{}", goal.text);
+    let mut text = goal.text.clone();
     if let Some(proxy) = &outcome.proxy {
         let _ = write!(text, " through {proxy}");
     }

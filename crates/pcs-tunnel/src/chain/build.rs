@@ -53,7 +53,7 @@ impl Dial for ChainConnector {
             let mut redials = Redials::default();
             loop {
                 let mut way = Way::new(self, chain, None, deadline);
-                match way.to_last_hop(&place).await {
+                match way.reach_last_hop(&place).await {
                     Ok(stream) => {
                         return Ok(WarmStream {
                             stream,
@@ -75,7 +75,7 @@ impl Dial for ChainConnector {
         Box::pin(async move {
             let mut way = Way::new(self, chain, request.session, request.deadline);
             way.timings = warm.timings;
-            match way.to_target(warm.stream, request).await {
+            match way.reach_target(warm.stream, request).await {
                 Ok(dialed) => Ok(dialed),
                 Err(Stop::Failed(error)) => Err(error),
                 Err(Stop::Again(..)) => self.dial(chain, request).await,
@@ -87,8 +87,8 @@ impl Dial for ChainConnector {
 impl ChainConnector {
     async fn once(&self, chain: &PreparedChain, request: DialRequest<'_>) -> Result<Dialed, Stop> {
         let mut way = Way::new(self, chain, request.session, request.deadline);
-        let stream = way.to_last_hop(request.target).await?;
-        way.to_target(stream, request).await
+        let stream = way.reach_last_hop(request.target).await?;
+        way.reach_target(stream, request).await
     }
 }
 
@@ -166,7 +166,7 @@ impl<'a> Way<'a> {
     }
 
     /// Until the last hop can be spoken to; straight to `target` where there is none.
-    async fn to_last_hop(&mut self, target: &Target) -> Result<ChainStream, Stop> {
+    async fn reach_last_hop(&mut self, target: &Target) -> Result<ChainStream, Stop> {
         let hops = self.chain.spec().hops();
         let mut stream = self.tcp(target).await?;
         for (at, hop) in hops.iter().enumerate() {
@@ -185,7 +185,7 @@ impl<'a> Way<'a> {
     }
 
     /// From the last hop to the target, or to where plain requests can be written.
-    async fn to_target(&mut self, mut stream: ChainStream, request: DialRequest<'_>) -> Result<Dialed, Stop> {
+    async fn reach_target(&mut self, mut stream: ChainStream, request: DialRequest<'_>) -> Result<Dialed, Stop> {
         let hops = self.chain.spec().hops();
         let mut form = Form::Origin;
         if let Some((last, at)) = hops.last().zip(hops.len().checked_sub(1)) {

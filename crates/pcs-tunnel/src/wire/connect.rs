@@ -41,7 +41,7 @@ impl<'a> HttpConnect<'a> {
     /// slow or silent: the first leg of NTLM is answered by the hop itself.
     #[must_use]
     pub fn has_named_target(&self) -> bool {
-        self.0.state != State::Write && !self.0.auth.is_opening()
+        self.0.state == State::Await && !self.0.auth.is_opening()
     }
 }
 
