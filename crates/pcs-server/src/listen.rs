@@ -47,6 +47,9 @@ impl Listeners {
     fn listen(sockets: Vec<Socket>, workers: usize) -> io::Result<Self> {
         let mut listeners = Vec::with_capacity(workers);
         for socket in sockets {
+            // Accepted connections inherit it on Linux: one system call less for each (see `Worker`).
+            #[cfg(target_os = "linux")]
+            socket.set_tcp_nodelay(true)?;
             socket.listen(Self::BACKLOG)?;
             socket.set_nonblocking(true)?;
             listeners.push(TcpListener::from(socket));
@@ -132,5 +135,18 @@ mod tests {
         let address = first.local_addr();
         drop(first);
         assert_eq!(Listeners::bind(address, 2).unwrap().local_addr(), address);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn accepted_connections_do_not_delay_small_writes() {
+        let listeners = Listeners::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+        let address = listeners.local_addr();
+        let socket = listeners.into_sockets().remove(0);
+        socket.set_nonblocking(false).unwrap();
+        let client = std::thread::spawn(move || std::net::TcpStream::connect(address).unwrap());
+        let (accepted, _) = socket.accept().unwrap();
+        assert!(accepted.nodelay().unwrap());
+        drop(client.join().unwrap());
     }
 }

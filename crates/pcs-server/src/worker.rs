@@ -140,7 +140,9 @@ fn welcome(client: TcpStream, peer: SocketAddr, door: &Arc<Door>, tasks: &TaskTr
         door.shared.access.turned_away(peer, Rejection::NotAllowed);
         return;
     }
-    // A small answer must not wait for the client's acknowledgement of the one before.
+    // A small answer must not wait for the client's acknowledgement of the one before. On Linux the listener's own
+    // setting is inherited.
+    #[cfg(not(target_os = "linux"))]
     if client.set_nodelay(true).is_err() {
         return;
     }
