@@ -65,18 +65,27 @@ pub struct Dialed {
     pub timings: Vec<HopTiming>,
 }
 
-/// A chain that stands up to its last hop, which has not been told a target yet.
+/// A chain that stands up to its last hop, or to the first one that wants credentials of a session.
 #[derive(Debug)]
 pub struct WarmStream {
     stream: ChainStream,
     timings: Vec<HopTiming>,
+    /// The hop the stream ends at; the last where not said.
+    reached: Option<usize>,
+    /// That hop speaks SOCKS5 and has been greeted.
+    greeted: bool,
 }
 
 impl WarmStream {
     /// A warm chain from a stream that ends at the last hop, and what was measured on the way.
     #[must_use]
     pub fn new(stream: ChainStream, timings: Vec<HopTiming>) -> Self {
-        Self { stream, timings }
+        Self {
+            stream,
+            timings,
+            reached: None,
+            greeted: false,
+        }
     }
 
     /// The stream and what was measured on the way.

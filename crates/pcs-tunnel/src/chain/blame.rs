@@ -5,7 +5,7 @@ use std::io;
 use pcs_models::{Blame, ChainSpec, FailureKind, Hop, HopIndex, HopName, Retry, Target};
 
 use super::drive::DriveError;
-use crate::wire::HandshakeError;
+use crate::wire::{HandshakeError, SocksReply};
 use crate::{DialError, NetError};
 
 /// `name (address)`, or the address alone where it is the name.
@@ -102,14 +102,18 @@ pub(super) fn refused(
                 HandshakeError::Reply(reply) if reply.names_next() && next.is_none() => {
                     (Blame::Target, HopName::target())
                 }
-                HandshakeError::Reply(_) => beyond,
-                HandshakeError::Ipv6OverSocks4 => (Blame::Client, hop.name.clone()),
+                HandshakeError::Reply(SocksReply::V4(92 | 93)) => own,
+                HandshakeError::Reply(SocksReply::V5(1 | 3..=6) | SocksReply::V4(91)) => beyond,
+                HandshakeError::Reply(_) if next.is_none() => beyond,
+                // The client asked for what this chain cannot do; a hop that cannot be named is no hop.
+                HandshakeError::Ipv6OverSocks4 if next.is_none() => (Blame::Client, hop.name.clone()),
+                HandshakeError::Ipv6OverSocks4 => beyond,
                 _ => own,
             };
             let asked = if refusal.status().is_some_and(|status| status != 407)
                 || matches!(refusal, HandshakeError::Reply(_))
             {
-                format!("{refusal} to {place}")
+                format!("{refusal} to CONNECT {place}")
             } else {
                 refusal.to_string()
             };
@@ -138,3 +142,6 @@ fn broken(error: &DriveError) -> FailureKind {
         _ => FailureKind::Reset,
     }
 }
+
+#[cfg(test)]
+mod tests;

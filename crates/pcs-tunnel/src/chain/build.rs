@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use pcs_models::{Blame, CredentialsError, FailureKind, Hop, HopName, Protocol, Retry, SessionId, Target};
+use pcs_models::{
+    AuthScheme, Blame, CredentialsError, FailureKind, Hop, HopName, Protocol, Retry, SessionId, Target,
+};
 use tokio::time::Instant;
 
 use super::blame::{refused, title, unreachable};
-use super::drive::{Buffers, DriveError, drive};
+use super::drive::{Buffers, DriveError, Patience, drive};
 use super::prepared::Shown;
 use super::{ChainConnector, Dial, DialRequest, Dialed, PreparedChain, WarmStream};
 use crate::wire::{
-    Handshake, HandshakeError, HttpConnect, HttpProbe, Scheme, Socks4Connect, Socks5Connect, Socks5Greeting,
+    Handshake, HandshakeError, HttpConnect, HttpProbe, Login, Scheme, Socks4Connect, Socks5Connect,
+    Socks5Greeting,
 };
 use crate::{BoxFuture, ChainStream, DialError, Form, HopTiming, Io, Purpose};
 
@@ -26,7 +29,7 @@ impl Dial for ChainConnector {
         Box::pin(async move {
             let mut redials = Redials::default();
             loop {
-                match self.once(chain, request).await {
+                match self.once(chain, request, redials.unasked).await {
                     Ok(dialed) => return Ok(dialed),
                     Err(stop) => redials.again(chain, stop)?,
                 }
@@ -40,7 +43,7 @@ impl Dial for ChainConnector {
         deadline: Instant,
     ) -> BoxFuture<'a, Result<WarmStream, DialError>> {
         Box::pin(async move {
-            let Some(last) = chain.spec().last() else {
+            let Some(last) = chain.last_index() else {
                 let message = "a direct way cannot be kept warm";
                 return Err(DialError::new(
                     FailureKind::Local,
@@ -49,17 +52,13 @@ impl Dial for ChainConnector {
                     message,
                 ));
             };
-            let place = last.endpoint.as_target();
+            // Credentials of a session are shown when a hop is asked for the next: stop in front of that.
+            let goal = (0..last).find(|at| chain.is_per_session(*at)).unwrap_or(last);
             let mut redials = Redials::default();
             loop {
                 let mut way = Way::new(self, chain, None, deadline);
-                match way.reach_last_hop(&place).await {
-                    Ok(stream) => {
-                        return Ok(WarmStream {
-                            stream,
-                            timings: way.timings,
-                        });
-                    }
+                match way.warm_up(goal).await {
+                    Ok(stream) => return Ok(way.keep_warm(stream, goal)),
                     Err(stop) => redials.again(chain, stop)?,
                 }
             }
@@ -74,27 +73,49 @@ impl Dial for ChainConnector {
     ) -> BoxFuture<'a, Result<Dialed, DialError>> {
         Box::pin(async move {
             let mut way = Way::new(self, chain, request.session, request.deadline);
-            way.timings = warm.timings;
-            match way.reach_target(warm.stream, request).await {
-                Ok(dialed) => Ok(dialed),
-                Err(Stop::Failed(error)) => Err(error),
-                Err(Stop::Again(..)) => self.dial(chain, request).await,
+            (way.timings, way.greeted) = (warm.timings, warm.greeted);
+            let last = chain.last_index().unwrap_or_default();
+            let mut stop = match way.reach(warm.stream, warm.reached.unwrap_or(last)).await {
+                Ok(stream) => match way.reach_target(stream, request).await {
+                    Ok(dialed) => return Ok(dialed),
+                    Err(stop) => stop,
+                },
+                Err(stop) => stop,
+            };
+            let mut redials = Redials::default();
+            loop {
+                redials.again(chain, stop)?;
+                match self.once(chain, request, redials.unasked).await {
+                    Ok(dialed) => return Ok(dialed),
+                    Err(again) => stop = again,
+                }
             }
         })
     }
 }
 
 impl ChainConnector {
-    async fn once(&self, chain: &PreparedChain, request: DialRequest<'_>) -> Result<Dialed, Stop> {
+    async fn once(
+        &self,
+        chain: &PreparedChain,
+        request: DialRequest<'_>,
+        unasked: Option<usize>,
+    ) -> Result<Dialed, Stop> {
         let mut way = Way::new(self, chain, request.session, request.deadline);
-        let stream = way.reach_last_hop(request.target).await?;
+        way.unasked = unasked;
+        let stream = way.open(request.target).await?;
+        let stream = way.reach(stream, 0).await?;
         way.reach_target(stream, request).await
     }
 }
 
 /// How often hops closed the connection to be asked again with credentials.
 #[derive(Default)]
-struct Redials(usize);
+struct Redials {
+    count: usize,
+    /// A hop that asked for no credentials: it is not asked about them again.
+    unasked: Option<usize>,
+}
 
 impl Redials {
     /// Says that the chain is to be dialled anew, or why not.
@@ -103,9 +124,13 @@ impl Redials {
             Stop::Failed(error) => return Err(error),
             Stop::Again(at, scheme) => (at, scheme),
         };
-        chain.learn(at, scheme);
-        self.0 = self.0.saturating_add(1);
-        if self.0 < MAX_REDIALS {
+        if scheme == Scheme::Unasked {
+            self.unasked = Some(at);
+        } else {
+            chain.learn(at, scheme);
+        }
+        self.count = self.count.saturating_add(1);
+        if self.count < MAX_REDIALS {
             return Ok(());
         }
         let blame = Blame::Hop(pcs_models::HopIndex(u8::try_from(at).unwrap_or(u8::MAX)));
@@ -145,6 +170,10 @@ struct Way<'a> {
     deadline: Instant,
     buffers: Buffers,
     timings: Vec<HopTiming>,
+    /// The SOCKS5 hop that was reached has been greeted already.
+    greeted: bool,
+    /// The hop that is known to ask for no credentials.
+    unasked: Option<usize>,
 }
 
 impl<'a> Way<'a> {
@@ -162,30 +191,81 @@ impl<'a> Way<'a> {
             deadline,
             buffers: Buffers::default(),
             timings,
+            greeted: false,
+            unasked: None,
         }
     }
 
-    /// Until the last hop can be spoken to; straight to `target` where there is none.
-    async fn reach_last_hop(&mut self, target: &Target) -> Result<ChainStream, Stop> {
+    /// To the first hop; straight to `target` where there is none.
+    async fn open(&mut self, target: &Target) -> Result<ChainStream, Stop> {
+        let stream = self.tcp(target).await?;
+        match self.chain.hop(0) {
+            Some(hop) => self.secure(0, hop, stream).await,
+            None => Ok(stream),
+        }
+    }
+
+    /// From the hop at `from`, which the stream ends at, until the last hop can be spoken to.
+    async fn reach(&mut self, stream: ChainStream, from: usize) -> Result<ChainStream, Stop> {
+        let last = self.chain.last_index().unwrap_or_default();
+        self.advance(stream, from, last).await
+    }
+
+    async fn advance(
+        &mut self,
+        mut stream: ChainStream,
+        from: usize,
+        goal: usize,
+    ) -> Result<ChainStream, Stop> {
         let hops = self.chain.spec().hops();
-        let mut stream = self.tcp(target).await?;
-        for (at, hop) in hops.iter().enumerate() {
-            if hop.protocol == Protocol::Https {
-                stream = self.tls(at, hop, stream).await?;
-            }
-            let Some(next) = at.checked_add(1).and_then(|next| self.chain.place(next)) else {
+        let pairs = hops.iter().zip(hops.iter().skip(1)).enumerate();
+        for (at, (hop, next)) in pairs.take(goal).skip(from) {
+            let behind = at.saturating_add(1);
+            let Some(place) = self.chain.place(behind) else {
                 break;
             };
-            let next_hop = self.chain.hop(at.saturating_add(1));
-            let name = next_hop.map_or_else(HopName::target, |next| next.name.clone());
-            self.begin(name, next.to_string());
-            self.ask(at, hop, &mut stream, next).await?;
+            self.begin(next.name.clone(), place.to_string());
+            self.ask(at, hop, &mut stream, place).await?;
+            stream = self.secure(behind, next, stream).await?;
         }
         Ok(stream)
     }
 
+    /// As far as `goal`, and what can be said to it without a target.
+    async fn warm_up(&mut self, goal: usize) -> Result<ChainStream, Stop> {
+        let Some(hop) = self.chain.hop(goal) else {
+            return Err(no_hop().into());
+        };
+        let stream = self.open(&hop.endpoint.as_target()).await?;
+        let mut stream = self.advance(stream, 0, goal).await?;
+        if hop.protocol == Protocol::Socks5 && !self.chain.is_per_session(goal) {
+            let shown = self.shown(goal)?;
+            let credentials = shown.as_ref().map(|shown| &shown.credentials);
+            let result = self
+                .talk(&mut stream, &mut Socks5Greeting::new(credentials))
+                .await;
+            let place = hop.endpoint.as_target();
+            result.map_err(|error| self.stopped(goal, &place, false, error))?;
+            self.greeted = true;
+        }
+        Ok(stream)
+    }
+
+    fn keep_warm(self, stream: ChainStream, reached: usize) -> WarmStream {
+        WarmStream {
+            stream,
+            timings: self.timings,
+            reached: Some(reached),
+            greeted: self.greeted,
+        }
+    }
+
     /// From the last hop to the target, or to where plain requests can be written.
-    async fn reach_target(&mut self, mut stream: ChainStream, request: DialRequest<'_>) -> Result<Dialed, Stop> {
+    async fn reach_target(
+        &mut self,
+        mut stream: ChainStream,
+        request: DialRequest<'_>,
+    ) -> Result<Dialed, Stop> {
         let hops = self.chain.spec().hops();
         let mut form = Form::Origin;
         if let Some((last, at)) = hops.last().zip(hops.len().checked_sub(1)) {
@@ -228,14 +308,16 @@ impl<'a> Way<'a> {
         }
     }
 
-    async fn tls(&mut self, at: usize, hop: &Hop, stream: ChainStream) -> Result<ChainStream, Stop> {
+    /// TLS with a hop that wants it.
+    async fn secure(&mut self, at: usize, hop: &Hop, stream: ChainStream) -> Result<ChainStream, Stop> {
+        if hop.protocol != Protocol::Https {
+            return Ok(stream);
+        }
         let deadline = self.within(self.connector.timeouts.connect);
         let begun = Instant::now();
-        let secured = self
-            .connector
-            .network
-            .tls(stream, &hop.endpoint.host, &hop.tls, deadline)
-            .await;
+        let network = &self.connector.network;
+        // Boxed: its state is several times that of all the rest, and most hops need none.
+        let secured = Box::pin(network.tls(stream, &hop.endpoint.host, &hop.tls, deadline)).await;
         if let Some(timing) = self.timings.last_mut() {
             timing.tls = begun.elapsed();
         }
@@ -270,7 +352,12 @@ impl<'a> Way<'a> {
             }
             Protocol::Socks5 => {
                 let credentials = shown.as_ref().map(|shown| &shown.credentials);
-                match self.talk(stream, &mut Socks5Greeting::new(credentials)).await {
+                let greeted = if std::mem::take(&mut self.greeted) {
+                    Ok(())
+                } else {
+                    self.talk(stream, &mut Socks5Greeting::new(credentials)).await
+                };
+                match greeted {
                     Ok(()) => (self.talk(stream, &mut Socks5Connect::new(next)).await, true),
                     Err(error) => (Err(error), false),
                 }
@@ -292,31 +379,41 @@ impl<'a> Way<'a> {
             return Ok(Form::Absolute { authorization: None });
         };
         let login = self.chain.login(at, Some(&shown));
-        if login.first == Scheme::Basic {
-            return Ok(Form::Absolute {
-                authorization: Some(shown.basic.clone()),
-            });
+        if login.first == Scheme::Basic || self.unasked == Some(at) {
+            let authorization = login.basic.filter(|_| login.first == Scheme::Basic).cloned();
+            return Ok(Form::Absolute { authorization });
         }
-        let login = crate::wire::Login {
+        let login = Login {
             first: Scheme::Ntlm,
             ..login
         };
+        // A hop that was told to expect NTLM answers by itself; another may turn to the target.
+        let named = hop.auth == AuthScheme::Auto;
+        self.begin(HopName::target(), target.to_string());
         let begun = Instant::now();
         let mut talk = HttpProbe::new(target, login);
         let result = self.talk(stream, &mut talk).await;
         self.remember(at, hop, &result, talk.scheme());
         self.told(begun.elapsed());
         match result {
+            // A body behind an answer to HEAD would be taken for the answer to the first real request.
+            Ok(()) if !stream.early().is_empty() => {
+                let error = DriveError::Handshake(HandshakeError::Malformed("HEAD with a body"));
+                Err(self.stopped(at, target, false, error))
+            }
             Ok(()) => Ok(Form::Absolute {
                 authorization: talk.authorization(),
             }),
-            Err(error) => Err(self.stopped(at, target, false, error)),
+            Err(error) => Err(self.stopped(at, target, named, error)),
         }
     }
 
     async fn talk(&mut self, stream: &mut ChainStream, talk: &mut dyn Handshake) -> Result<(), DriveError> {
-        let deadline = self.within(self.connector.timeouts.read);
-        let result = drive(stream, talk, &mut self.buffers, deadline).await;
+        let patience = Patience {
+            answer: self.connector.timeouts.read,
+            deadline: self.deadline,
+        };
+        let result = drive(stream, talk, &mut self.buffers, patience).await;
         if let (Some(said), Some(timing)) = (talk.take_said(), self.timings.last_mut()) {
             timing.said = Some(said);
         }
@@ -331,10 +428,12 @@ impl<'a> Way<'a> {
 
     /// Remembers what satisfied a hop whose scheme is found out, and forgets what did not.
     fn remember(&self, at: usize, hop: &Hop, result: &Result<(), DriveError>, scheme: Scheme) {
-        if hop.auth != pcs_models::AuthScheme::Auto || hop.credentials.is_none() {
+        if hop.auth != AuthScheme::Auto || hop.credentials.is_none() {
             return;
         }
         match result {
+            // Some hops ask for some targets only: that one was not asked says nothing about the next.
+            Ok(()) if scheme == Scheme::Unasked => {}
             Ok(()) => self.chain.learn(at, scheme),
             Err(DriveError::Handshake(HandshakeError::Auth { .. })) => self.chain.learn(at, Scheme::Unasked),
             Err(_) => {}
@@ -382,5 +481,15 @@ fn bad_session(error: CredentialsError) -> DialError {
         Blame::Client,
         Retry::Never,
         format!("the session does not fit into the proxy's user name: {error}"),
+    )
+}
+
+/// What cannot be: places are counted from the chain's own hops.
+fn no_hop() -> DialError {
+    DialError::new(
+        FailureKind::Local,
+        Blame::Local,
+        Retry::Never,
+        "a hop was asked that is not there",
     )
 }

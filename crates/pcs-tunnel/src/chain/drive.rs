@@ -1,6 +1,8 @@
 //! Runs a handshake over a stream.
 
+use std::future::Future;
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -32,34 +34,28 @@ pub(super) struct Buffers {
     received: Vec<u8>,
 }
 
+/// How long a hop may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// For one answer, from when it was asked: bytes that dribble in do not extend it.
+    pub(super) answer: Duration,
+    /// For everything.
+    pub(super) deadline: Instant,
+}
+
 /// Talks until the handshake is over; what came behind its end is put back into the stream.
+///
+/// Costs one write for each message and one read for each answer that comes whole.
 pub(super) async fn drive(
     stream: &mut ChainStream,
     talk: &mut dyn Handshake,
     buffers: &mut Buffers,
-    deadline: Instant,
+    patience: Patience,
 ) -> Result<(), DriveError> {
     let Buffers { out, received } = buffers;
     out.clear();
     received.clear();
-    received.reserve(ROOM);
-    match timeout_at(deadline, exchange(stream, talk, out, received)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => return Err(error),
-        Err(_) => return Err(DriveError::Late),
-    }
-    if !received.is_empty() {
-        stream.put_back(Bytes::copy_from_slice(received));
-    }
-    Ok(())
-}
-
-async fn exchange(
-    stream: &mut ChainStream,
-    talk: &mut dyn Handshake,
-    out: &mut Vec<u8>,
-    received: &mut Vec<u8>,
-) -> Result<(), DriveError> {
+    let mut due = patience.deadline;
     loop {
         let progress = talk.advance(received, out).map_err(DriveError::Handshake)?;
         let (consumed, done) = match progress {
@@ -68,15 +64,36 @@ async fn exchange(
         };
         received.drain(..consumed.min(received.len()));
         if !out.is_empty() {
-            stream.write_all(out).await.map_err(DriveError::Io)?;
-            stream.flush().await.map_err(DriveError::Io)?;
+            due = patience.deadline.min(Instant::now() + patience.answer);
+            within(due, send(stream, out)).await?;
             out.clear();
         }
         if done {
-            return Ok(());
+            break;
         }
-        if stream.read_buf(received).await.map_err(DriveError::Io)? == 0 {
+        received.reserve(ROOM);
+        if within(due, stream.read_buf(received)).await? == 0 {
             return Err(DriveError::Ended);
         }
     }
+    if !received.is_empty() {
+        stream.put_back(Bytes::copy_from_slice(received));
+    }
+    Ok(())
 }
+
+async fn send(stream: &mut ChainStream, out: &[u8]) -> io::Result<()> {
+    stream.write_all(out).await?;
+    stream.flush().await
+}
+
+/// The timer is registered only where the work has to wait.
+async fn within<T>(due: Instant, work: impl Future<Output = io::Result<T>>) -> Result<T, DriveError> {
+    match timeout_at(due, work).await {
+        Ok(done) => done.map_err(DriveError::Io),
+        Err(_) => Err(DriveError::Late),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -49,6 +49,24 @@ impl PreparedChain {
         &self.spec
     }
 
+    /// Forgets how the last hop wants credentials: it answered 407 to a plain request that was written in the form
+    /// a dial had given. The next dial finds out anew.
+    pub fn forget_login(&self) {
+        if let Some(last) = self.last_index() {
+            self.learn(last, Scheme::Unasked);
+        }
+    }
+
+    pub(super) fn last_index(&self) -> Option<usize> {
+        self.hops.len().checked_sub(1)
+    }
+
+    /// Whether the credentials for a hop differ from session to session.
+    pub(super) fn is_per_session(&self, index: usize) -> bool {
+        let credentials = self.hop(index).and_then(|hop| hop.credentials.as_ref());
+        credentials.is_some_and(Credentials::is_session_template)
+    }
+
     pub(super) fn hop(&self, index: usize) -> Option<&Hop> {
         self.spec.hops().get(index)
     }
@@ -123,7 +141,8 @@ impl PreparedChain {
             account,
             fresh: fresh(),
         });
-        let basic = Some(&shown.basic);
+        // A domain's password never goes in the clear, whatever else is configured.
+        let basic = Some(&shown.basic).filter(|_| hop.domain.is_none());
         match hop.auth {
             AuthScheme::Basic => Login {
                 first: Scheme::Basic,
@@ -142,7 +161,7 @@ impl PreparedChain {
             AuthScheme::Auto => Login {
                 first: self.learnt(index),
                 may_switch: true,
-                basic: basic.filter(|_| hop.domain.is_none()),
+                basic,
                 ntlm,
                 known: true,
             },

@@ -223,7 +223,10 @@ fn encode(message: &[u8]) -> String {
 
 /// What a 407 offers, of what matters to us.
 #[derive(Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "a set of schemes, each there or not")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a set of schemes, each there or not"
+)]
 pub(super) struct Offers {
     pub(super) basic: bool,
     pub(super) ntlm: bool,

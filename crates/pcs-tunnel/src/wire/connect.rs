@@ -71,7 +71,11 @@ impl<'a> HttpProbe<'a> {
     /// The scheme in use: the one to go on with, once the talk is over.
     #[must_use]
     pub fn scheme(&self) -> Scheme {
-        self.0.auth.scheme()
+        if self.0.answered_unasked {
+            Scheme::Unasked
+        } else {
+            self.0.auth.scheme()
+        }
     }
 
     /// The value for the real request, once the talk is over; none where the hop asked for nothing.

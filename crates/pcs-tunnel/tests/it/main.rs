@@ -6,6 +6,7 @@
     reason = "helpers of tests fail as tests do"
 )]
 
+mod chain;
 mod examples;
 mod network;
 mod pattern;
