@@ -9,7 +9,7 @@ use pcs_models::Secret;
 
 use crate::error::{ErrorKind, Findings, Place};
 use crate::expand::Lookup;
-use crate::node::{Entry, Node, Raw};
+use crate::node::{Entry, Node, Raw, shown_key};
 use crate::table::{Key, Kind, MAX_LIST, Preset, Section};
 
 /// A value of the kind its key has, or [`Value::Bad`] where an error was found.
@@ -254,10 +254,11 @@ pub(crate) fn article(allowed: &str) -> Cow<'_, str> {
     }
 }
 
-/// A path with one more key.
+/// A path with one more key, shown as far as keys are.
 pub(crate) fn join(path: &str, key: &str) -> String {
+    let key = shown_key(key);
     if path.is_empty() {
-        key.to_owned()
+        key.into_owned()
     } else {
         format!("{path}.{key}")
     }

@@ -1,5 +1,6 @@
 //! A tree of values as they were written, each with its place.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use crate::error::Place;
@@ -168,3 +169,21 @@ impl Node {
         }
     }
 }
+
+/// A key as it may be shown: what is no name may be a secret in the wrong place, as in the list item
+/// `- http://user:pass: word@host`, whose key ends with `pass`.
+pub(crate) fn shown_key(key: &str) -> Cow<'_, str> {
+    if !key
+        .chars()
+        .all(|char| char.is_alphanumeric() || matches!(char, '_' | '-' | '.'))
+    {
+        return Cow::Borrowed("…");
+    }
+    match key.char_indices().nth(MAX_SHOWN_KEY) {
+        Some((end, _)) => Cow::Owned(format!("{}…", key.get(..end).unwrap_or_default())),
+        None => Cow::Borrowed(key),
+    }
+}
+
+/// The most characters of a key that are shown.
+const MAX_SHOWN_KEY: usize = 64;

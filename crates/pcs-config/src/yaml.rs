@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::error::{ConfigError, ErrorKind, Place};
-use crate::node::{Entry, Node, Raw, Scalar, ScalarType};
+use crate::node::{Entry, Node, Raw, Scalar, ScalarType, shown_key};
 
 /// Reads a whole file. An empty one is an empty map.
 pub(crate) fn parse_file(path: &Arc<str>, text: &str) -> Result<Node, Vec<ConfigError>> {
@@ -78,16 +78,28 @@ fn narrow(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-/// The library's message without its place. Its scanner and parser quote no content; messages about content are
-/// ours, from [`ShapeVisitor`].
+/// The library's message without its place. Its scanner and parser quote no content. Messages about content are
+/// ours, and are told without the path that the library puts before them: a key in it may be a secret in the wrong
+/// place, as the value is that the library quotes where it does not fit its tag (`!!int`).
 fn syntax_message(error: &serde_yaml::Error) -> String {
     let text = error.to_string();
     let text = match text.rfind(" at line ").and_then(|end| text.get(..end)) {
         Some(head) => head,
         None => &text,
     };
-    format!("this is no YAML: {}", text.trim_start_matches(". : "))
+    let text = match OURS.iter().find(|ours| text.ends_with(**ours)) {
+        Some(ours) => ours,
+        None if text.contains("invalid value: ") || text.contains("invalid type: ") => MISFIT,
+        None => text.trim_start_matches(". : "),
+    };
+    format!("this is no YAML: {text}")
 }
+
+const TAGGED: &str = "YAML tags (`!name`) have no meaning here";
+const NO_TEXT_KEY: &str = "a key has to be a text";
+const NO_SCALAR: &str = "a scalar was expected";
+const OURS: [&str; 3] = [TAGGED, NO_TEXT_KEY, NO_SCALAR];
+const MISFIT: &str = "a value does not fit its tag (`!!name`)";
 
 /// What a document consists of, without its content.
 enum Shape {
@@ -164,7 +176,7 @@ impl<'de> Visitor<'de> for ShapeVisitor {
     }
 
     fn visit_enum<A: de::EnumAccess<'de>>(self, _: A) -> Result<Shape, A::Error> {
-        Err(de::Error::custom("YAML tags (`!name`) have no meaning here"))
+        Err(de::Error::custom(TAGGED))
     }
 }
 
@@ -175,7 +187,7 @@ impl<'de> de::Deserialize<'de> for KeyShape {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Shape::deserialize(deserializer)? {
             Shape::Scalar(_) => Ok(Self),
-            Shape::List(_) | Shape::Map(_) => Err(de::Error::custom("a key has to be a text")),
+            Shape::List(_) | Shape::Map(_) => Err(de::Error::custom(NO_TEXT_KEY)),
         }
     }
 }
@@ -197,7 +209,7 @@ impl<'a> Reader<'a> {
         let mut text = None;
         let outcome = deserializer.deserialize_str(Capture(&mut text));
         let Err(error) = outcome else {
-            return Err(de::Error::custom("a scalar was expected"));
+            return Err(de::Error::custom(NO_SCALAR));
         };
         let Some(text) = text else { return Err(error) };
         let (line, column) = place_of(&error.to_string());
@@ -319,9 +331,10 @@ impl<'de> Visitor<'de> for MapVisitor<'_, '_> {
                 node.place = place.clone();
             }
             if let Some(first) = seen.insert(key.clone(), place.line()) {
+                let shown = shown_key(&key);
                 let message = match first {
-                    Some(line) => format!("the key `{key}` stands here twice, first in line {line}"),
-                    None => format!("the key `{key}` stands here twice"),
+                    Some(line) => format!("the key `{shown}` stands here twice, first in line {line}"),
+                    None => format!("the key `{shown}` stands here twice"),
                 };
                 let error = ConfigError {
                     place: place.clone(),

@@ -7,14 +7,7 @@ use super::join;
 
 /// The message for a key that a section does not have.
 pub(super) fn unknown_key(section: &'static Section, path: &str, key: &str) -> String {
-    // A key may be anything, a misplaced secret too; it is shown because it stands where only names stand, but
-    // not at any length.
-    let shown: String = key
-        .chars()
-        .map(|char| if char.is_control() { '?' } else { char })
-        .take(64)
-        .collect();
-    let head = format!("unknown key `{}`", join(path, &shown));
+    let head = format!("unknown key `{}`", join(path, key));
     if let Some(name) = nearest(key, section.keys.iter().map(|key| key.name)) {
         return format!("{head}, did you mean `{name}`?");
     }

@@ -84,7 +84,15 @@ fn what_is_no_yaml_is_refused_with_its_place() {
         ),
         (
             "a: !secret hunter2",
-            "f:1:4: this is no YAML: a: YAML tags (`!name`) have no meaning here",
+            "f:1:4: this is no YAML: YAML tags (`!name`) have no meaning here",
+        ),
+        (
+            "a: !!int hunter2",
+            "f:1:4: this is no YAML: a value does not fit its tag (`!!name`)",
+        ),
+        (
+            "a: {hunter2: !secret b}",
+            "f:1:14: this is no YAML: YAML tags (`!name`) have no meaning here",
         ),
         ("? [a]\n: b", "f:1:1: this is no YAML: a key has to be a text"),
         (

@@ -215,6 +215,25 @@ const CASES: &[(&str, &str, &str)] = &[
         "config.yaml:2:1: this is no YAML: did not find expected ',' or '}' at line 2 column 1, while parsing a flow mapping",
     ),
     (
+        "keys that are no names may be secrets gone astray",
+        "rotation:\n  fallback: nope\n  proxies:\n    - http://u:hunter2: x@h:1\npools:\n  http://u:hunter2@h:1: http://h:2\nu:hunter2@h: 1\n",
+        "config.yaml:4:7: unknown key `rotation.proxies[0].…` (allowed: `id`, `url`, `host`, `port`, `protocol`, `username`, `password`, `password_file`, `weight`, `enabled`, `tags`, `tls`, `reuse`)\n\
+         config.yaml:4:7: rotation.proxies[0].host: required: host name or IP address (or give `url`)\n\
+         config.yaml:4:7: rotation.proxies[0].port: required: whole number from 1 to 65535\n\
+         config.yaml:6:3: pools.…: the name holds a character that is not allowed (letters, digits, `.`, `_`, `-`, `:`, `@`, `~`, `+`)\n\
+         config.yaml:7:1: unknown key `…` (allowed: `server`, `corporate_proxy`, `rotation`, `pools`, `routes`, `tunnel`, `health_check`, `circuit_breaker`, `retry`, `logging`, `metrics`, `admin`)",
+    ),
+    (
+        "keys that are no names, twice",
+        "u:hunter2@h: 1\nu:hunter2@h: 2\n",
+        "config.yaml:2:1: the key `…` stands here twice, first in line 1",
+    ),
+    (
+        "the value of a tag",
+        "admin:\n  token: !!int hunter2\n",
+        "config.yaml:2:10: this is no YAML: a value does not fit its tag (`!!name`)",
+    ),
+    (
         "keys that stand twice",
         "server: {port: 1}\nserver:\n  port: 2\n  port: 3\n",
         "config.yaml:2:1: the key `server` stands here twice, first in line 1\n\
