@@ -178,7 +178,8 @@ impl Challenge {
     fn target_info(&self) -> Vec<u8> {
         let mut info = self.pairs.clone();
         let mic = if self.timestamp.is_some() { HAS_MIC } else { 0 };
-        let flags = self.av_flags.unwrap_or_default() | mic;
+        // Whether there is a MIC is ours to say, whatever a server claims.
+        let flags = (self.av_flags.unwrap_or_default() & !HAS_MIC) | mic;
         if self.av_flags.is_some() || flags != 0 {
             info.extend_from_slice(&av::FLAGS.to_le_bytes());
             info.extend_from_slice(&4_u16.to_le_bytes());

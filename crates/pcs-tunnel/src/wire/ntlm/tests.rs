@@ -148,6 +148,13 @@ fn flags_of_the_server_are_kept_beside_ours() {
         [&flags[..], &EOL].concat(),
         "no timestamp, no MIC"
     );
+    let claimed = [6, 0, 4, 0, 3, 0, 0, 0];
+    let parsed = Challenge::parse(challenge(MODERN, &[&claimed[..], &EOL].concat())).unwrap();
+    assert_eq!(
+        parsed.target_info(),
+        [&flags[..], &EOL].concat(),
+        "not even where the server claims one"
+    );
 }
 
 #[test]
