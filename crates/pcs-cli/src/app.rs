@@ -11,14 +11,18 @@ use pcs_health::ChainProbe;
 use pcs_health::checker::Driver;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::args::ConfigArgs;
 use crate::core::{Core, announce};
+use crate::desks::{BoundDesks, Which};
 use crate::front::{Bound, FrontDoor};
 use crate::logging::Logs;
 use crate::signals::{self, Signal, Signals};
-use crate::{Exit, complain, limits, setup};
+use crate::{Exit, complain, limits, service, setup};
+
+/// How long calls of the admin API may take to end.
+const DESKS_CLOSE: Duration = Duration::from_secs(2);
 
 /// Front doors that a reload opened and the run loop has not taken over yet.
 const DOORS_PENDING: usize = 4;
@@ -62,6 +66,7 @@ pub(crate) struct App {
     front: Bound,
     doors: mpsc::Receiver<FrontDoor>,
     checker: Driver<ChainProbe>,
+    desks: BoundDesks,
 }
 
 impl fmt::Debug for App {
@@ -97,14 +102,21 @@ impl App {
         greet(config);
         limits::check_open_files(limits::raise_open_files(), config.server.max_connections);
         let front = Bound::bind(config.server.listen)?;
+        let both = Which {
+            admin: true,
+            metrics: true,
+        };
+        let desks = BoundDesks::bind(config, both)?;
         let (opened, doors) = mpsc::channel(DOORS_PENDING);
         let (core, checker) = Core::new(config, sources, logs, opened)?;
         core.listens(front.address());
+        core.watch(loaded.watched.clone());
         Ok(Self {
             core,
             front,
             doors,
             checker,
+            desks,
         })
     }
 
@@ -124,16 +136,29 @@ impl App {
             front,
             mut doors,
             checker,
+            desks,
         } = self;
         let mut door = front.serve(&core.shared, &core.pools)?;
         announce("proxy", door.address());
+        let config = core.config.load_full();
+        core.open_desks(
+            desks,
+            &config,
+            Which {
+                admin: true,
+                metrics: true,
+            },
+        )?;
         let mut tasks = JoinSet::new();
         let pools = core.pools.clone();
         tasks.spawn(async move { pools.maintain().await });
         tasks.spawn(checker.run(std::future::pending()));
         let mut reloads = JoinSet::new();
         let mut retired: Vec<FrontDoor> = Vec::new();
+        let watching = Arc::clone(&core);
+        tasks.spawn(async move { watching.watch_files().await });
         tracing::info!(event = "ready");
+        service::ready();
         loop {
             tokio::select! {
                 signal = signals.next() => match signal {
@@ -161,9 +186,14 @@ impl App {
             }
         }
         retired.push(door);
+        service::stopping();
         let cut = drain(&core, &mut retired, &mut signals).await?;
         reloads.shutdown().await;
         tasks.shutdown().await;
+        // Last, so that the drain can be watched.
+        if timeout(DESKS_CLOSE, core.close_desks()).await.is_err() {
+            tracing::warn!(event = "drain_cut", "A call of the admin API did not end in time");
+        }
         tracing::info!(event = "stopped", cut);
         Ok(Stopped { cut })
     }

@@ -1,15 +1,18 @@
 //! What lives as long as the server: the pools, the way out, the front door's settings, the configuration in force.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use pcs_admin::{ControlError, Feed, Gate, Metrics};
 use pcs_config::{Config, Sources};
 use pcs_health::ChainProbe;
 use pcs_health::checker::Driver;
-use pcs_pool::Pools;
+use pcs_pool::{ChangeError, Pools};
 use pcs_server::Shared;
 use pcs_tunnel::{
     BoxFuture, ChainConnector, Dial, DialError, DialRequest, Dialed, Network, OwnListeners, PreparedChain,
@@ -18,6 +21,8 @@ use pcs_tunnel::{
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
+use crate::control;
+use crate::desks::Desks;
 use crate::front::FrontDoor;
 use crate::health::{self, Checks};
 use crate::logging::Logs;
@@ -39,6 +44,16 @@ pub(crate) struct Core {
     pub(crate) sources: Option<Sources>,
     pub(crate) state: Option<StateFile>,
     pub(crate) logs: Option<Logs>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) feed: Feed,
+    /// Who may use the admin API.
+    pub(crate) gate: Arc<ArcSwap<Gate>>,
+    last_reload_ok: AtomicBool,
+    watched: Mutex<Vec<PathBuf>>,
+    /// The state file is written by one change at a time.
+    saving: Semaphore,
+    /// Admin API and metrics.
+    pub(crate) desks: Desks,
     /// Reloads happen one at a time.
     pub(crate) reloading: Semaphore,
     /// Front doors that a reload opened, for the run loop.
@@ -65,7 +80,13 @@ impl Core {
             .map(StateFile::load)
             .transpose()?
             .unwrap_or_default();
-        let watcher = Arc::new(Watcher::default());
+        let metrics = Arc::new(Metrics::new(
+            config.metrics.max_proxy_series,
+            Instant::now().into_std(),
+        ));
+        let feed = Feed::default();
+        let gate = Arc::new(ArcSwap::from_pointee(wiring::gate(&config.admin)));
+        let watcher = Arc::new(Watcher::new(Arc::clone(&metrics), feed.clone()));
         let pools = Pools::new(
             wiring::pools(config),
             overlay,
@@ -78,7 +99,7 @@ impl Core {
         let checks = Arc::new(checks);
         watcher.tell(Arc::clone(&checks));
         health::follow(&checks, &pools, config);
-        let observer = Observer::new(logs.as_ref());
+        let observer = Observer::new(logs.as_ref(), Arc::clone(&metrics));
         let shared = Shared::new(
             wiring::server(&config.server),
             Arc::new(pools.clone()),
@@ -95,11 +116,75 @@ impl Core {
             sources,
             state,
             logs,
+            metrics,
+            feed,
+            gate,
+            last_reload_ok: AtomicBool::new(true),
+            watched: Mutex::default(),
+            saving: Semaphore::new(1),
+            desks: Desks::default(),
             listeners: Mutex::default(),
             reloading: Semaphore::new(1),
             doors,
         };
         Ok((Arc::new(core), driver))
+    }
+
+    /// Makes a change of the admin API, and keeps it: it is answered once it is in the state file.
+    pub(crate) async fn changed<T>(
+        &self,
+        change: impl FnOnce(&Pools) -> Result<T, ChangeError>,
+    ) -> Result<T, ControlError> {
+        let Ok(_one_at_a_time) = self.saving.acquire().await else {
+            return Err(ControlError::Failed("the server is stopping".to_owned()));
+        };
+        let changed = change(&self.pools).map_err(control::refused)?;
+        self.members_changed(&self.config.load());
+        self.save().await.map_err(|error| {
+            ControlError::Failed(format!(
+                "the change is in force, but will not outlive a restart: {error:#}"
+            ))
+        })?;
+        Ok(changed)
+    }
+
+    /// Writes the state file, where there is one.
+    async fn save(&self) -> anyhow::Result<()> {
+        let Some(state) = self.state.clone() else {
+            return Ok(());
+        };
+        let overlay = self.pools.overlay();
+        tokio::task::spawn_blocking(move || state.save(&overlay))
+            .await
+            .context("writing the state file")?
+    }
+
+    /// A reload may have dropped changes that lost their ground.
+    pub(crate) async fn save_after_reload(&self) {
+        let Ok(_one_at_a_time) = self.saving.acquire().await else {
+            return;
+        };
+        if let Err(error) = self.save().await {
+            tracing::error!(event = "state_file", error = format!("{error:#}"));
+        }
+    }
+
+    /// The files whose change is a change of the configuration.
+    pub(crate) fn watched(&self) -> Vec<PathBuf> {
+        self.watched.lock().clone()
+    }
+
+    pub(crate) fn watch(&self, files: Vec<PathBuf>) {
+        *self.watched.lock() = files;
+    }
+
+    pub(crate) fn last_reload_ok(&self) -> bool {
+        // Relaxed: for display.
+        self.last_reload_ok.load(Relaxed)
+    }
+
+    pub(crate) fn note_reload(&self, ok: bool) {
+        self.last_reload_ok.store(ok, Relaxed);
     }
 
     /// Members came, went or changed: the health checks follow.

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use pcs_admin::Event;
 use pcs_config::{Change, Config, Listener, Loaded};
 use pcs_pool::Applied;
 
 use crate::core::Core;
+use crate::desks::{BoundDesks, Which};
 use crate::front::Bound;
 use crate::{setup, wiring};
 
@@ -15,7 +17,7 @@ pub(crate) struct Refused(pub(crate) Vec<String>);
 
 impl Core {
     /// Reloads and tells the log; for signals and file watchers, which have nobody to answer.
-    pub(crate) async fn reload_and_log(&self, cause: &'static str) {
+    pub(crate) async fn reload_and_log(self: &Arc<Self>, cause: &'static str) {
         // The outcome is in the log already.
         let _ = self.reload(cause).await;
     }
@@ -30,11 +32,20 @@ impl Core {
     /// # Cancel safety
     ///
     /// Dropping it before its last step changes nothing; the last step has no await.
-    pub(crate) async fn reload(&self, cause: &'static str) -> Result<Applied, Refused> {
+    pub(crate) async fn reload(self: &Arc<Self>, cause: &'static str) -> Result<Applied, Refused> {
         let Ok(_one_at_a_time) = self.reloading.acquire().await else {
             return Err(Refused(vec!["the server is stopping".to_owned()]));
         };
         let result = self.try_reload().await;
+        self.note_reload(result.is_ok());
+        if let Ok(applied) = &result {
+            self.feed.tell(Event::Reload {
+                added: applied.added.clone(),
+                removed: applied.removed.clone(),
+                changed: applied.changed.clone(),
+            });
+            self.save_after_reload().await;
+        }
         match &result {
             Ok(applied) => tracing::info!(
                 event = "reloaded",
@@ -53,7 +64,7 @@ impl Core {
         result
     }
 
-    async fn try_reload(&self) -> Result<Applied, Refused> {
+    async fn try_reload(self: &Arc<Self>) -> Result<Applied, Refused> {
         let Some(sources) = self.sources.clone() else {
             return Err(Refused(vec![
                 "this server has no configuration to read again".to_owned(),
@@ -73,7 +84,7 @@ impl Core {
         self.put_in_force(&loaded).await
     }
 
-    async fn put_in_force(&self, loaded: &Loaded) -> Result<Applied, Refused> {
+    async fn put_in_force(self: &Arc<Self>, loaded: &Loaded) -> Result<Applied, Refused> {
         let (old, new) = (self.config.load_full(), &loaded.config);
         if pcs_config::loses_chain(&old, new) {
             let message =
@@ -97,6 +108,19 @@ impl Core {
         let moved = changes.contains(&Change::ListenerChanged(Listener::Server));
         let bound = moved.then(|| Bound::bind(new.server.listen)).transpose();
         let bound = bound.map_err(|error| Refused(lines(&error)))?;
+        let page = changes.contains(&Change::MetricsChanged) && old.metrics.path != new.metrics.path;
+        let which = Which {
+            admin: changes.contains(&Change::ListenerChanged(Listener::Admin)),
+            metrics: changes.contains(&Change::ListenerChanged(Listener::Metrics)),
+        };
+        let desks = BoundDesks::bind(new, which).map_err(|error| Refused(lines(&error)))?;
+        if page && !which.metrics {
+            tracing::warn!(
+                event = "needs_restart",
+                key = "metrics.path",
+                "A changed key is read at start only"
+            );
+        }
         let applied = self
             .pools
             .apply(wiring::pools(new))
@@ -108,6 +132,9 @@ impl Core {
                 .await
                 .map_err(|error| Refused(lines(&error)))?;
         }
+        self.open_desks(desks, new, which)
+            .map_err(|error| Refused(lines(&error)))?;
+        self.watch(loaded.watched.clone());
         self.config.store(Arc::new(new.clone()));
         Ok(applied)
     }
@@ -116,6 +143,8 @@ impl Core {
     fn switch(&self, new: &Config, changes: &[Change]) {
         self.dial.switch(new, &self.own);
         self.shared.reload(wiring::server(&new.server));
+        self.gate.store(Arc::new(wiring::gate(&new.admin)));
+        self.metrics.set_max_series(new.metrics.max_proxy_series);
         if changes.contains(&Change::LogLevelChanged)
             && let Some(logs) = &self.logs
         {

@@ -3,8 +3,8 @@
 use std::num::NonZeroU32;
 
 use pcs_config::{
-    Config, HostPattern, MemberConfig, PoolConfig, Route, RouteTo, ServerConfig, Strategy, WarmConnections,
-    WhenExhausted,
+    AdminConfig, Config, HostPattern, MemberConfig, PoolConfig, Route, RouteTo, ServerConfig, Strategy,
+    WarmConnections, WhenExhausted,
 };
 use pcs_pool::{
     BreakerSettings, MemberSpec, Mode, Origin, PoolSettings, RetrySettings, RouteAction, RouteSpec,
@@ -165,5 +165,14 @@ pub(crate) fn patch(config: pcs_config::MemberPatch) -> pcs_pool::Patch {
         enabled: config.enabled,
         weight: config.weight.map(std::num::NonZero::get),
         tags: config.tags,
+    }
+}
+
+/// Who may use the admin API.
+pub(crate) fn gate(config: &AdminConfig) -> pcs_admin::Gate {
+    pcs_admin::Gate {
+        token: config.token.clone(),
+        bind: Some(config.listen.ip()).filter(|ip| !ip.is_unspecified()),
+        allowed_hosts: config.allowed_hosts.clone(),
     }
 }

@@ -57,6 +57,7 @@ pub struct Member {
     traffic: Traffic,
     tags: Mutex<Arc<BTreeMap<String, String>>>,
     check: Mutex<CheckRecord>,
+    failed_checks: AtomicU64,
 }
 
 impl Member {
@@ -81,6 +82,7 @@ impl Member {
             traffic: Traffic::default(),
             tags: Mutex::new(Arc::new(spec.tags.clone())),
             check: Mutex::new(CheckRecord::default()),
+            failed_checks: AtomicU64::new(0),
         }
     }
 
@@ -196,7 +198,16 @@ impl Member {
         self.health.swap(number, Ordering::Relaxed) != number
     }
 
+    /// Health checks that failed since it was added.
+    #[must_use]
+    pub fn failed_checks(&self) -> u64 {
+        self.failed_checks.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn note_check(&self, record: CheckRecord) {
+        if record.error.is_some() {
+            self.failed_checks.fetch_add(1, Ordering::Relaxed);
+        }
         *self.check.lock() = record;
     }
 

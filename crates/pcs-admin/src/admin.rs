@@ -1,0 +1,159 @@
+//! The two listeners: admin API and metrics.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, header};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use pcs_pool::Pools;
+use tokio_util::sync::CancellationToken;
+
+use crate::handlers::{self, now};
+use crate::listener::{Bounded, Peer};
+use crate::{Control, Feed, Gate, Metrics, gate};
+
+/// The largest body of a call.
+const MAX_BODY: usize = 1 << 20;
+
+/// What the API needs.
+#[derive(Clone)]
+pub struct Admin {
+    /// The proxies.
+    pub pools: Pools,
+    /// Makes changes.
+    pub control: Arc<dyn Control>,
+    /// What was counted.
+    pub metrics: Arc<Metrics>,
+    /// What happens.
+    pub feed: Feed,
+    /// Who may come in.
+    pub gate: Arc<ArcSwap<Gate>>,
+}
+
+impl std::fmt::Debug for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admin").finish_non_exhaustive()
+    }
+}
+
+/// What every handler gets.
+#[derive(Clone)]
+pub(crate) struct Desk {
+    pub(crate) pools: Pools,
+    pub(crate) control: Arc<dyn Control>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) feed: Feed,
+    pub(crate) closing: CancellationToken,
+}
+
+impl Admin {
+    /// Serves the API until `closing`.
+    ///
+    /// # Errors
+    ///
+    /// The listener cannot be used.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it closes the listener; calls under way are cut.
+    pub async fn serve(self, listener: TcpListener, closing: CancellationToken) -> io::Result<()> {
+        let gate = Arc::clone(&self.gate);
+        let desk = Desk {
+            pools: self.pools,
+            control: self.control,
+            metrics: self.metrics,
+            feed: self.feed,
+            closing: closing.clone(),
+        };
+        let app = router().with_state(desk).layer(DefaultBodyLimit::max(MAX_BODY));
+        // Outermost: nothing is answered before the gate, not even that a path is not there.
+        let app = app.layer(middleware::from_fn_with_state(gate, gate::check));
+        axum::serve(
+            Bounded::new(listener)?,
+            app.into_make_service_with_connect_info::<Peer>(),
+        )
+        .with_graceful_shutdown(closing.cancelled_owned())
+        .await
+    }
+}
+
+/// Every path of the API, with the methods the document lists.
+fn router() -> Router<Desk> {
+    Router::new()
+        .route("/", get(handlers::dashboard))
+        .route("/api/v1/proxies", get(handlers::list).post(handlers::add))
+        .route(
+            "/api/v1/proxies/{id}",
+            get(handlers::get).patch(handlers::patch).delete(handlers::remove),
+        )
+        .route("/api/v1/proxies/{id}/check", post(handlers::check))
+        .route("/api/v1/stats", get(handlers::stats))
+        .route("/api/v1/health", get(handlers::health))
+        .route("/api/v1/reload", post(handlers::reload))
+        .route("/api/v1/events", get(handlers::events))
+        .route("/api/v1/openapi.json", get(handlers::document))
+        .fallback(handlers::no_such_path)
+        .method_not_allowed_fallback(handlers::no_such_method)
+}
+
+/// What the metrics page needs.
+#[derive(Clone)]
+struct Page {
+    admin: Admin,
+}
+
+/// Serves the metrics page at `path` until `closing`. `guarded` asks for the gate's token.
+///
+/// # Errors
+///
+/// The listener cannot be used.
+///
+/// # Cancel safety
+///
+/// Dropping it closes the listener.
+pub async fn serve_metrics(
+    admin: Admin,
+    listener: TcpListener,
+    path: String,
+    guarded: bool,
+    closing: CancellationToken,
+) -> io::Result<()> {
+    let gate = Arc::clone(&admin.gate);
+    let mut app = Router::new()
+        .route(&path, get(page))
+        .fallback(handlers::no_such_path)
+        .method_not_allowed_fallback(handlers::no_such_method)
+        .with_state(Page { admin });
+    if guarded {
+        app = app.layer(middleware::from_fn_with_state(gate, gate::check_token));
+    }
+    axum::serve(
+        Bounded::new(listener)?,
+        app.into_make_service_with_connect_info::<Peer>(),
+    )
+    .with_graceful_shutdown(closing.cancelled_owned())
+    .await
+}
+
+async fn page(State(Page { admin }): State<Page>, headers: HeaderMap) -> Response {
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let open = accept.contains("application/openmetrics-text");
+    let text = admin
+        .metrics
+        .page(&admin.pools, admin.control.gauges(), now(), open);
+    let kind = if open {
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    } else {
+        "text/plain; version=0.0.4; charset=utf-8"
+    };
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
+}

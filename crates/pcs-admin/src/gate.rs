@@ -1,0 +1,220 @@
+//! Who may come in: host, origin, token, content type.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use pcs_models::{Host, Secret};
+
+use crate::problem::Problem;
+
+/// What a request has to show. Swapped whole by a reload.
+#[derive(Debug, Clone, Default)]
+pub struct Gate {
+    /// The bearer token; none lets everybody in who passes the rest.
+    pub token: Option<Secret>,
+    /// The address that is listened on; its name in `Host` is good.
+    pub bind: Option<IpAddr>,
+    /// Further good names.
+    pub allowed_hosts: Vec<Host>,
+}
+
+impl Gate {
+    /// A page of another site can make a browser send requests here under a name of its own that resolves to this
+    /// machine (DNS rebinding): only names that are ours are answered.
+    fn knows_host(&self, headers: &HeaderMap) -> bool {
+        let Some(host) = headers.get(header::HOST).and_then(|value| value.to_str().ok()) else {
+            return false;
+        };
+        let name = if host.starts_with('[') {
+            host.split_inclusive(']').next().unwrap_or_default()
+        } else {
+            host.split(':').next().unwrap_or_default()
+        };
+        let Ok(host) = Host::parse(name) else { return false };
+        let local = match &host {
+            Host::Ip(_) => host
+                .ip()
+                .is_some_and(|ip| ip.is_loopback() || Some(ip) == self.bind),
+            Host::Name(name) => {
+                let name = name.strip_suffix('.').unwrap_or(name);
+                name == "localhost" || name.ends_with(".localhost")
+            }
+        };
+        local || self.allowed_hosts.contains(&host)
+    }
+
+    fn admits(&self, headers: &HeaderMap) -> bool {
+        let Some(token) = &self.token else { return true };
+        let shown = headers
+            .get(header::AUTHORIZATION)
+            .map(HeaderValue::as_bytes)
+            .unwrap_or_default();
+        let (scheme, shown) = shown.split_at_checked(7).unwrap_or_default();
+        // The scheme is no secret; the token is compared in constant time.
+        scheme.eq_ignore_ascii_case(b"bearer ") & token.matches(shown)
+    }
+}
+
+/// A page elsewhere may send a form or a simple request here, but not without its own `Origin`.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return false;
+    };
+    let host = headers
+        .get(header::HOST)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let own = |scheme: &str| origin.as_bytes() == format!("{scheme}://{host}").as_bytes();
+    !own("http") && !own("https")
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    value
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .eq_ignore_ascii_case("application/json")
+}
+
+fn has_body(headers: &HeaderMap) -> bool {
+    let length = headers
+        .get(header::CONTENT_LENGTH)
+        .map(HeaderValue::as_bytes);
+    headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length != b"0")
+}
+
+/// Lets a request pass or answers it.
+pub(crate) async fn check(State(gate): State<Arc<ArcSwap<Gate>>>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let safe = matches!(*request.method(), Method::GET | Method::HEAD);
+    let gate = gate.load_full();
+    // The page itself is no secret: it asks for the token and sends it along with its calls.
+    let open = matches!(request.uri().path(), "/api/v1/health" | "/");
+    let problem = if !gate.knows_host(headers) {
+        Problem::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "this name is none of ours: loopback, the bind address and admin.allowed_hosts are",
+        )
+    } else if !safe && is_foreign(headers) {
+        Problem::new(
+            StatusCode::FORBIDDEN,
+            "pages of another origin cannot change anything",
+        )
+    } else if !open && !gate.admits(headers) {
+        Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "the bearer token (admin.token) is missing or wrong",
+        )
+    } else if !safe && has_body(headers) && !is_json(headers) {
+        Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "a body has to be application/json",
+        )
+    } else {
+        return next.run(request).await;
+    };
+    problem.into_response()
+}
+
+/// The metrics page: only the token, where there is one to ask for.
+pub(crate) async fn check_token(
+    State(gate): State<Arc<ArcSwap<Gate>>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if gate.load().admits(request.headers()) {
+        return next.run(request).await;
+    }
+    Problem::new(
+        StatusCode::UNAUTHORIZED,
+        "the bearer token (admin.token) is missing or wrong",
+    )
+    .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (header::HeaderName::from_static(name), value.parse().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn only_our_own_names_are_answered() {
+        let gate = Gate {
+            bind: Some("192.0.2.1".parse().unwrap()),
+            allowed_hosts: vec![Host::parse("pcs.example").unwrap()],
+            ..Gate::default()
+        };
+        for good in [
+            "localhost",
+            "LOCALHOST:8889",
+            "127.0.0.1:1",
+            "[::1]:8889",
+            "192.0.2.1",
+            "pcs.example:80",
+            "a.localhost",
+        ] {
+            assert!(gate.knows_host(&headers(&[("host", good)])), "{good}");
+        }
+        for bad in [
+            "evil.example",
+            "192.0.2.2",
+            "127.0.0.1.evil.example",
+            "localhost.evil",
+            "",
+            "[::2]",
+        ] {
+            assert!(!gate.knows_host(&headers(&[("host", bad)])), "{bad}");
+        }
+        assert!(!gate.knows_host(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn the_token_is_asked_for_as_bearer() {
+        let gate = Gate {
+            token: Some(Secret::new("s3cret".into())),
+            ..Gate::default()
+        };
+        assert!(gate.admits(&headers(&[("authorization", "Bearer s3cret")])));
+        assert!(gate.admits(&headers(&[("authorization", "bearer s3cret")])));
+        for bad in ["Bearer s3cre", "Bearer s3cret ", "Basic s3cret", "s3cret", ""] {
+            assert!(!gate.admits(&headers(&[("authorization", bad)])), "{bad}");
+        }
+        assert!(!gate.admits(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn another_origin_is_foreign() {
+        assert!(!is_foreign(&headers(&[("host", "127.0.0.1:8889")])));
+        assert!(!is_foreign(&headers(&[
+            ("host", "127.0.0.1:8889"),
+            ("origin", "http://127.0.0.1:8889")
+        ])));
+        for origin in [
+            "http://evil.example",
+            "http://127.0.0.1:8888",
+            "null",
+            "http://127.0.0.1:8889.evil",
+        ] {
+            assert!(
+                is_foreign(&headers(&[("host", "127.0.0.1:8889"), ("origin", origin)])),
+                "{origin}"
+            );
+        }
+    }
+}

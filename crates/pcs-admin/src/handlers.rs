@@ -1,0 +1,318 @@
+//! The calls of the API.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, Path, Query, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::sse::{self, KeepAlive, Sse};
+use axum::response::{Html, IntoResponse, Response};
+use axum::{Json, extract};
+use futures_util::Stream;
+use pcs_models::{PoolName, ProxyId};
+use pcs_pool::Filter;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::admin::Desk;
+use crate::listener::Peer;
+use crate::openapi;
+use crate::problem::Problem;
+use crate::view::{Check, Listing, NewProxy, Proxy, ProxyPatch, Readiness, Reloaded, Totals};
+
+/// Proxies on one page where nothing is said.
+const MAX_LIMIT: usize = 10_000;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ListQuery {
+    pool: Option<String>,
+    healthy: Option<bool>,
+    enabled: Option<bool>,
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+type Answer<T> = Result<T, Problem>;
+
+/// Rotating proxies, pool by pool in the order of the configuration.
+#[utoipa::path(get, path = "/api/v1/proxies", tag = "proxies",
+    params(
+        ("pool" = Option<String>, Query, description = "of this pool only"),
+        ("healthy" = Option<bool>, Query, description = "usable as far as health goes, or not"),
+        ("enabled" = Option<bool>, Query, description = "enabled, or not"),
+        ("limit" = Option<usize>, Query, description = "at most so many, 1 to 10000"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
+    ),
+    responses((status = 200, body = Listing), (status = 400, body = Problem), (status = 401, body = Problem)))]
+pub(crate) async fn list(
+    State(desk): State<Desk>,
+    query: Result<Query<ListQuery>, extract::rejection::QueryRejection>,
+) -> Answer<Json<Listing>> {
+    let Query(query) = query.map_err(|error| {
+        let allowed = "allowed: pool, healthy=true|false, enabled=true|false, limit, cursor";
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            format!("{}; {allowed}", error.body_text()),
+        )
+    })?;
+    let limit = query.limit.unwrap_or(usize::MAX);
+    if limit == 0 || (limit > MAX_LIMIT && query.limit.is_some()) {
+        return Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            format!("limit: {limit} is not from 1 to {MAX_LIMIT}"),
+        ));
+    }
+    let pool = query.pool.as_deref().map(PoolName::try_new).transpose();
+    let pool = pool.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("pool: {error}")))?;
+    let views = desk.pools.list(&Filter {
+        pool,
+        healthy: query.healthy,
+        enabled: query.enabled,
+    });
+    // A cursor names the last proxy that was seen: it holds when proxies come and go.
+    let begin = match &query.cursor {
+        None => 0,
+        Some(cursor) => {
+            let seen = views.iter().position(|view| view.id.as_str() == cursor);
+            let gone = || {
+                Problem::new(
+                    StatusCode::BAD_REQUEST,
+                    format!("cursor: {cursor:?} is no longer there, begin anew"),
+                )
+            };
+            seen.ok_or_else(gone)? + 1
+        }
+    };
+    let page: Vec<_> = views.iter().skip(begin).take(limit).collect();
+    let more = begin + page.len() < views.len();
+    let next_cursor = page.last().filter(|_| more).map(|last| last.id.to_string());
+    Ok(Json(Listing {
+        proxies: page.into_iter().map(Proxy::of).collect(),
+        next_cursor,
+    }))
+}
+
+/// One rotating proxy.
+#[utoipa::path(get, path = "/api/v1/proxies/{id}", tag = "proxies", params(("id" = String, Path)),
+    responses((status = 200, body = Proxy), (status = 404, body = Problem)))]
+pub(crate) async fn get(State(desk): State<Desk>, Path(id): Path<String>) -> Answer<Json<Proxy>> {
+    let id = known(&id)?;
+    let view = desk.pools.get(&id).ok_or_else(|| not_found(id.as_str()))?;
+    Ok(Json(Proxy::of(&view)))
+}
+
+/// Adds a rotating proxy.
+#[utoipa::path(post, path = "/api/v1/proxies", tag = "proxies", request_body = NewProxy,
+    responses((status = 201, body = Proxy), (status = 409, body = Problem), (status = 415, body = Problem),
+        (status = 422, body = Problem)))]
+pub(crate) async fn add(
+    State(desk): State<Desk>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    body: Bytes,
+) -> Answer<Response> {
+    let mut body = read(&body)?;
+    let pool = match body.as_object_mut().and_then(|fields| fields.remove("pool")) {
+        None => PoolName::default(),
+        Some(Value::String(name)) => {
+            PoolName::try_new(&name).map_err(|error| invalid(format!("pool: {error}")))?
+        }
+        Some(_) => return Err(invalid("pool: expected a text".to_owned())),
+    };
+    let view = desk.control.add(pool, body, peer).await?;
+    let mut response = (StatusCode::CREATED, Json(Proxy::of(&view))).into_response();
+    if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/proxies/{}", view.id)) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// Changes `enabled`, `weight` or `tags`.
+#[utoipa::path(patch, path = "/api/v1/proxies/{id}", tag = "proxies", params(("id" = String, Path)),
+    request_body = ProxyPatch,
+    responses((status = 200, body = Proxy), (status = 404, body = Problem), (status = 422, body = Problem)))]
+pub(crate) async fn patch(
+    State(desk): State<Desk>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Answer<Json<Proxy>> {
+    let view = desk.control.patch(known(&id)?, read(&body)?, peer).await?;
+    Ok(Json(Proxy::of(&view)))
+}
+
+/// Removes a rotating proxy; tunnels already open live on.
+#[utoipa::path(delete, path = "/api/v1/proxies/{id}", tag = "proxies", params(("id" = String, Path)),
+    responses((status = 204), (status = 404, body = Problem)))]
+pub(crate) async fn remove(
+    State(desk): State<Desk>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
+    desk.control.remove(known(&id)?, peer).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Runs one health check now.
+#[utoipa::path(post, path = "/api/v1/proxies/{id}/check", tag = "proxies", params(("id" = String, Path)),
+    responses((status = 200, body = Check), (status = 404, body = Problem)))]
+pub(crate) async fn check(State(desk): State<Desk>, Path(id): Path<String>) -> Answer<Json<Check>> {
+    let id = known(&id)?;
+    let outcome = desk.control.check(id.clone()).await?;
+    let (latency_ms, error) = match outcome.result {
+        Ok(latency) => (Some(latency.as_secs_f64() * 1000.0), None),
+        Err(error) => (None, Some(error)),
+    };
+    Ok(Json(Check {
+        id: id.to_string(),
+        healthy: outcome.healthy,
+        latency_ms,
+        error,
+    }))
+}
+
+/// Sums over everything since the start.
+#[utoipa::path(get, path = "/api/v1/stats", tag = "server", responses((status = 200, body = Totals)))]
+pub(crate) async fn stats(State(desk): State<Desk>) -> Json<Totals> {
+    let now = now();
+    let (totals, gauges) = (desk.pools.totals(), desk.control.gauges());
+    let (successful_requests, failed_requests) = desk.metrics.totals();
+    Json(Totals {
+        uptime_seconds: desk.metrics.age(now).as_secs_f64(),
+        total_requests: successful_requests + failed_requests,
+        successful_requests,
+        failed_requests,
+        requests_per_second: desk.metrics.rate(now),
+        active_connections: gauges.active_connections,
+        healthy_proxies: totals.healthy,
+        unhealthy_proxies: totals.unhealthy,
+        bytes_up: totals.bytes_up,
+        bytes_down: totals.bytes_down,
+    })
+}
+
+/// Readiness: degraded while some proxies are down, unhealthy (503) when all are. Needs no token.
+#[utoipa::path(get, path = "/api/v1/health", tag = "server",
+    responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
+pub(crate) async fn health(State(desk): State<Desk>) -> (StatusCode, Json<Readiness>) {
+    let totals = desk.pools.totals();
+    let (status, word) = match (totals.healthy, totals.unhealthy) {
+        (_, 0) => (StatusCode::OK, "healthy"),
+        (0, _) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
+        _ => (StatusCode::OK, "degraded"),
+    };
+    (
+        status,
+        Json(Readiness {
+            status: word.to_owned(),
+        }),
+    )
+}
+
+/// Reads the configuration again.
+#[utoipa::path(post, path = "/api/v1/reload", tag = "server",
+    responses((status = 200, body = Reloaded), (status = 422, body = Problem)))]
+pub(crate) async fn reload(
+    State(desk): State<Desk>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+) -> Answer<Json<Reloaded>> {
+    let changed = desk.control.reload(peer).await.map_err(|errors| {
+        let detail = "the configuration was not reloaded, the old one is in force";
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).with_errors(errors)
+    })?;
+    let names = |ids: Vec<ProxyId>| ids.iter().map(ToString::to_string).collect();
+    Ok(Json(Reloaded {
+        added: names(changed.added),
+        removed: names(changed.removed),
+        changed: names(changed.changed),
+    }))
+}
+
+/// Server-sent events: `health`, `circuit`, `reload`, `proxy`, and `lagged` with the number missed.
+#[utoipa::path(get, path = "/api/v1/events", tag = "server",
+    responses((status = 200, content_type = "text/event-stream", body = String)))]
+pub(crate) async fn events(
+    State(desk): State<Desk>,
+) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
+    let (receiver, closing) = (desk.feed.listen(), desk.closing);
+    let stream = futures_util::stream::unfold((receiver, closing), async |(mut receiver, closing)| {
+        let event = tokio::select! {
+            event = receiver.recv() => event,
+            () = closing.cancelled() => return None,
+        };
+        let event = match event {
+            Ok(event) => sse::Event::default()
+                .event(event.name())
+                .data(event.data().to_string()),
+            Err(RecvError::Lagged(missed)) => sse::Event::default().event("lagged").data(missed.to_string()),
+            Err(RecvError::Closed) => return None,
+        };
+        Some((Ok(event), (receiver, closing)))
+    });
+    Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)))
+}
+
+/// The description of all this.
+#[utoipa::path(get, path = "/api/v1/openapi.json", tag = "server", responses((status = 200, body = Value)))]
+pub(crate) async fn document() -> Json<Value> {
+    Json(openapi::document())
+}
+
+/// A page for people.
+pub(crate) async fn dashboard() -> Response {
+    let mut response = Html(include_str!("dashboard.html")).into_response();
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
+                  base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    response
+        .headers_mut()
+        .insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    response.headers_mut().insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    response
+}
+
+pub(crate) async fn no_such_path() -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "there is no such path; GET /api/v1/openapi.json lists all",
+    )
+}
+
+pub(crate) async fn no_such_method() -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "this path has other methods; GET /api/v1/openapi.json lists them",
+    )
+}
+
+fn read(body: &[u8]) -> Answer<Value> {
+    serde_json::from_slice(body).map_err(|error| {
+        // Line and column only: the text may hold a password.
+        let place = format!("line {}, column {}", error.line(), error.column());
+        Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            format!("the body is no JSON ({place})"),
+        )
+    })
+}
+
+fn invalid(mistake: String) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, mistake.clone()).with_errors(vec![mistake])
+}
+
+fn known(id: &str) -> Answer<ProxyId> {
+    ProxyId::try_new(id).map_err(|_| not_found(id))
+}
+
+fn not_found(id: &str) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, format!("there is no proxy {id:?}"))
+}
+
+/// The edge's clock, which follows a paused one.
+pub(crate) fn now() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
+}
