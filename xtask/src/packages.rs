@@ -15,6 +15,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("microsocks", "SOCKS5 proxy with a password"),
     ("stunnel4", "TLS in front of a proxy"),
     ("haproxy", "what others do, for comparison"),
+    ("strace", "counts system calls for the benchmark"),
     ("prometheus", "promtool, and a scrape of the metrics"),
     ("curl", "client"),
     ("git", "client"),
