@@ -7,6 +7,7 @@ mod exchange;
 mod fields;
 mod flow;
 mod forward;
+pub(crate) mod fuzzing;
 mod local;
 mod outgoing;
 mod response;

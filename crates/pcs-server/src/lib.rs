@@ -42,6 +42,13 @@ mod tunnel;
 mod users;
 mod worker;
 
+/// What the fuzz targets see of the parsers. No promise to anybody: it changes with them.
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::http::fuzzing::{Asked, asked};
+    pub use crate::socks::fuzzing::{SocksMessage, SocksRead, read_socks};
+}
+
 pub use access::{Access, AccessRecord, Counted, NoAccess, Rejection, RequestKind, Subject};
 pub use listen::Listeners;
 pub use request_id::RequestId;

@@ -1,5 +1,6 @@
 //! SOCKS5 with a client (RFC 1928, RFC 1929): greeting, login, one CONNECT, then relaying.
 
+pub(crate) mod fuzzing;
 mod message;
 
 use bytes::Bytes;
