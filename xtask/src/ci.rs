@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::{docs, layers, shell, test, tidy};
+use crate::{docs, fuzz, layers, shell, test, tidy};
 
 /// One check.
 type Step = fn() -> Result<()>;
@@ -13,7 +13,7 @@ type Step = fn() -> Result<()>;
 ///
 /// At least one check failed.
 pub(crate) fn run() -> Result<()> {
-    let steps: [(&str, Step); 7] = [
+    let steps: [(&str, Step); 8] = [
         ("fmt", || {
             shell::run(&mut shell::cargo(&["fmt", "--all", "--check"]))
         }),
@@ -23,6 +23,7 @@ pub(crate) fn run() -> Result<()> {
         ("doc", doc),
         ("docs", docs::check),
         ("deny", deny),
+        ("fuzz", fuzz::smoke),
     ];
     let mut failed = Vec::new();
     for (name, step) in steps {

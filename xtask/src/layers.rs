@@ -128,6 +128,13 @@ const ROOMS: &[Room] = &[
         never: FORMATS,
     },
     // For developers: it measures the binary from outside, so it needs none of its rooms.
+    // For tests: every parser that strangers' bytes reach.
+    Room {
+        name: "pcs-fuzz",
+        layer: 7,
+        may_use: &["pcs-models", "pcs-config", "pcs-tunnel", "pcs-server"],
+        never: &["serde_yaml", "figment", "axum"],
+    },
     Room {
         name: "pcs-bench",
         layer: 7,

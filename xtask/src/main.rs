@@ -7,8 +7,10 @@
     reason = "a command-line tool for people: it prints, reads the environment and tells the time"
 )]
 
+mod bench;
 mod ci;
 mod docs;
+mod fuzz;
 mod layers;
 mod metadata;
 mod packages;
@@ -30,7 +32,10 @@ usage: cargo xtask VERB
   layers          check the crates' dependencies against the layer table
   tidy            check file lengths, file names, links and generated files
   docs            regenerate what is generated under docs/
+  bench           measure PCS and its peers in turn, on Linux; --quick in three minutes
+  soak            --minutes N: load and chaos, then check the invariants, on Linux
   packages        install the Debian packages that the tests need
+  fuzz [TARGET…]  run the fuzz targets, or those named (nightly compiler, cargo-fuzz); --seconds N: each, default 60
 ";
 
 fn main() -> ExitCode {
@@ -55,7 +60,9 @@ fn run(arguments: &[String]) -> Result<()> {
         "layers" => layers::run(),
         "tidy" => tidy::run(),
         "docs" => docs::run(),
+        "bench" | "soak" => bench::run(verb, rest),
         "packages" => packages::install(),
+        "fuzz" => fuzz::run(rest),
         "help" | "-h" | "--help" => {
             print!("{USAGE}");
             Ok(())
