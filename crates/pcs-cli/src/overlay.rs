@@ -261,7 +261,6 @@ mod tests {
         let mut hop =
             Hop::new(Protocol::Https, "proxy.example:7777".parse().unwrap()).named((&id("a")).into());
         hop.credentials = Some(Credentials::try_new("user", Secret::new("p\"ss".into())).unwrap());
-        hop.auth = pcs_models::AuthScheme::Basic;
         hop.tls.server_name = Some("other.example".into());
         let mut spec = MemberSpec::new(id("a"), hop);
         spec.origin = Origin::Admin;

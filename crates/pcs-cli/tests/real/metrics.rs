@@ -8,7 +8,8 @@ use pcs_testkit::{Behaviour, Origin, OriginKind, Proxy, need};
 use crate::clients::{curl, curl_text};
 use crate::pcs::{CORPORATE, Pcs, ROTATING, config, corporate, member};
 
-/// A chain that has seen a success, a failure and a rejection.
+/// A chain that has seen four answers of its target, one of its proxy (about a dead target, passed on as it is: the
+/// chain did its work) and a rejection.
 async fn seasoned() -> (Pcs, Vec<Proxy>, Origin) {
     let origin = Origin::start(OriginKind::Http).await;
     let first = Proxy::http().basic(CORPORATE.0, CORPORATE.1).start().await;
@@ -44,7 +45,7 @@ async fn promtool_finds_fault_with_nothing_but_the_given_name() {
     remarks.retain(|remark| !remark.starts_with("proxy_chain_proxies_total "));
     assert_eq!(remarks, Vec::<String>::new(), "{page}");
     for sample in [
-        "proxy_chain_requests_total{status=\"success\",proxy=\"good\"} 4",
+        "proxy_chain_requests_total{status=\"success\",proxy=\"good\"} 5",
         "proxy_chain_active_connections ",
         "proxy_chain_max_connections 1000",
         "proxy_chain_config_last_reload_success 1",
@@ -74,5 +75,5 @@ async fn a_real_prometheus_scrapes_it() {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    assert!(said.contains("\"4\"]"), "{said}\n{}", prometheus.log());
+    assert!(said.contains("\"5\"]"), "{said}\n{}", prometheus.log());
 }
