@@ -125,6 +125,11 @@ impl App {
         self.front.address()
     }
 
+    /// Where the admin API listens, if it does.
+    pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
+        self.desks.admin_address()
+    }
+
     /// Serves until a signal says stop, then drains.
     ///
     /// # Errors

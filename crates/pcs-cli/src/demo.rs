@@ -53,7 +53,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<Exit> {
         let signals = signals::listen().context("taking over signals")?;
         let app = App::build(&loaded, None, Some(logs)).context("try `pcs demo --port 0`")?;
         io::stdout()
-            .write_all(demo.invitation(app.address()).as_bytes())
+            .write_all(demo.invitation(app.address(), app.admin_address()).as_bytes())
             .context("writing to standard output")?;
         app.run(signals).await?;
         tasks.shutdown().await;
@@ -84,6 +84,9 @@ fn setup(demo: &Demo, port: u16) -> anyhow::Result<pcs_config::Loaded> {
         format!("health_check.test_url=http://{}/", demo.target),
         "health_check.interval_seconds=5".to_owned(),
         "logging.format=text".to_owned(),
+        // Beside a server that runs already, `--port 0` finds free ports for all three.
+        format!("admin.port={}", if port == 0 { 0 } else { 8889 }),
+        format!("metrics.port={}", if port == 0 { 0 } else { 9090 }),
     ];
     let sources = Sources {
         set: set.into(),
@@ -127,7 +130,7 @@ impl Demo {
         })
     }
 
-    fn invitation(&self, address: SocketAddr) -> String {
+    fn invitation(&self, address: SocketAddr, admin: Option<SocketAddr>) -> String {
         let target = self.target;
         format!(
             "A corporate proxy (employee:corporate-secret) on {corporate}, three rotating proxies and a target are up.\n\
@@ -137,9 +140,10 @@ impl Demo {
              curl --socks5-hostname {address} http://{target}/    # the same by SOCKS5\n  \
              curl -x http://{address} -H 'X-Proxy-Sticky-Session: cart-17' http://{target}/   # one exit for a session\n  \
              curl -x http://{address} http://127.0.0.1:1/         # a dead target: which hop failed?\n  \
-             curl http://127.0.0.1:8889/api/v1/proxies            # what pcs knows of its proxies\n\n\
+             curl http://{admin}/api/v1/proxies            # what pcs knows of its proxies; the page is http://{admin}/\n\n\
              Ctrl+C ends it all.\n\n",
             corporate = self.corporate,
+            admin = admin.map_or_else(|| "-".to_owned(), |admin| admin.to_string()),
         )
     }
 }

@@ -64,6 +64,15 @@ impl BoundDesks {
     }
 }
 
+impl BoundDesks {
+    /// Where the admin API will listen.
+    pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin
+            .as_ref()
+            .and_then(|listener| listener.local_addr().ok())
+    }
+}
+
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address)
 }
