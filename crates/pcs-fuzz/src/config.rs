@@ -76,13 +76,14 @@ fn secrets(config: &Config) -> Vec<&str> {
 
 const MARKER: &str = "hunter2hunter2";
 
-/// Where a secret may stand; `\u{1}` is its place.
+/// Where a secret may stand; `\u{1}` is its place. `pools` takes no further lines: any value below it is a proxy's
+/// URL, and hosts are shown.
 const SECTIONS: &[&str] = &[
     "corporate_proxy:\n  host: proxy.example\n  port: 3128\n  username: alice\n  password: \u{1}\n",
     "rotation:\n  strategy: random\n  proxies:\n    - id: one\n      host: a.example\n      port: 1\n      username: u\n      password: \u{1}\n",
     "rotation:\n  proxies:\n    - http://user:\u{1}@a.example:1\n    - host: b.example\n      port: 2\n",
     "rotation:\n  proxies:\n    - url: http://user:\u{1}@a.example:1\n      weight: 2\n",
-    "pools:\n  other: http://user:\u{1}@a.example:1\n",
+    "pools: {other: http://user:\u{1}@a.example:1}\n",
     "server:\n  port: 0\n  auth:\n    users:\n      - username: bob\n        password: \u{1}\n",
     "admin:\n  token: \u{1}\n",
 ];
@@ -180,7 +181,6 @@ const LINES: &[&str] = &[
     "      port: 70000",
     "corporate_proxy:",
     "  host: a..b",
-    "pools:",
     "  p: {proxies: []}",
     "routes:",
     "  - {hosts: [a], pool: none}",
