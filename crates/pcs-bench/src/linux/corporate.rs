@@ -31,12 +31,15 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 fn serve(mut client: TcpStream) -> Option<()> {
     client.set_nodelay(true).ok()?;
     client.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
-    let head = read_head(&mut client)?;
-    if !head.contains(CREDENTIALS) {
+    let mut head = read_head(&mut client)?;
+    while !head.contains(CREDENTIALS) {
         client
-            .write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+            .write_all(
+                b"HTTP/1.1 407 Proxy Authentication Required\r\n\
+                  Proxy-Authenticate: Basic realm=\"corporate\"\r\nContent-Length: 0\r\n\r\n",
+            )
             .ok()?;
-        return None;
+        head = read_head(&mut client)?;
     }
     let authority = head.strip_prefix("CONNECT ")?.split(' ').next()?;
     let Ok(target) = TcpStream::connect(authority) else {

@@ -27,6 +27,8 @@ const WARM_UP_SHARE: f64 = 0.25;
 const LONGEST_WARM_UP: f64 = 60.0;
 /// Load with every hop well: not one failure.
 const CALM: Duration = Duration::from_secs(6);
+/// By then nothing is kept warm any more for a pool without traffic.
+const COOLING: Duration = Duration::from_secs(60);
 const RECOVERY: Duration = Duration::from_secs(30);
 
 /// Runs the soak; false if an invariant does not hold.
@@ -96,7 +98,7 @@ impl Soak {
         verdict.sticky(self.proxy)?;
         self.rest()?;
         self.in_flight(&mut verdict)?;
-        verdict.descriptors(descriptors, self.pcs.process.descriptors());
+        verdict.descriptors(descriptors, self.descriptors_settle(descriptors));
         verdict.resident(resident, self.pcs.process.resident());
         verdict.said(&self.pcs);
         verdict.stops(&mut self.pcs);
@@ -141,8 +143,20 @@ impl Soak {
     /// Until idle connections and kept chains have aged out.
     fn rest(&self) -> Result<()> {
         std::thread::sleep(chaos::IDLE * 3);
-        let _ = pcs::call(self.admin, "GET", "/api/v1/stats", None)?;
-        Ok(())
+        // Its answer is of no interest: a connection to the admin API as there was one at the start.
+        pcs::call(self.admin, "GET", "/api/v1/stats", None).map(drop)
+    }
+
+    /// Descriptors once chains that were kept warm for the demand of a moment ago are given up.
+    fn descriptors_settle(&self, goal: usize) -> usize {
+        let deadline = Instant::now() + COOLING;
+        loop {
+            let now = self.pcs.process.descriptors();
+            if now <= goal || Instant::now() >= deadline {
+                return now;
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
     }
 
     fn in_flight(&self, verdict: &mut Verdict) -> Result<()> {

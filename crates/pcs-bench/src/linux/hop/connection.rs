@@ -198,7 +198,11 @@ impl Connection {
                 return (length, Next::Wait);
             }
             Mode::Reset => {
-                self.to_say.extend_from_slice(ESTABLISHED);
+                if request.is_connect {
+                    self.to_say.extend_from_slice(ESTABLISHED);
+                } else {
+                    self.say_head(200, DEFAULT_BODY);
+                }
                 self.reset = true;
                 return (length, Next::Wait);
             }

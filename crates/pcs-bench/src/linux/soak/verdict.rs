@@ -110,7 +110,9 @@ impl Verdict {
             access += u64::from(event["event"] == "access");
             let text = event.to_string();
             secrets += u64::from(text.contains(CREDENTIALS));
-            if event["level"] == "ERROR" || text.contains("panicked") {
+            // A configuration that is refused was broken on purpose.
+            let is_error = event["level"] == "ERROR" && event["event"] != "reload_refused";
+            if is_error || text.contains("panicked") {
                 errors.push(text);
             }
         }
