@@ -27,6 +27,9 @@ impl Gate {
     /// A page of another site can make a browser send requests here under a name of its own that resolves to this
     /// machine (DNS rebinding): only names that are ours are answered.
     fn knows_host(&self, headers: &HeaderMap) -> bool {
+        if headers.get_all(header::HOST).iter().count() != 1 {
+            return false;
+        }
         let Some(host) = headers.get(header::HOST).and_then(|value| value.to_str().ok()) else {
             return false;
         };
@@ -69,8 +72,7 @@ fn is_foreign(headers: &HeaderMap) -> bool {
         .get(header::HOST)
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
-    let own = |scheme: &str| origin.as_bytes() == format!("{scheme}://{host}").as_bytes();
-    !own("http") && !own("https")
+    origin.as_bytes() != format!("http://{host}").as_bytes()
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -87,9 +89,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 fn has_body(headers: &HeaderMap) -> bool {
-    let length = headers
-        .get(header::CONTENT_LENGTH)
-        .map(HeaderValue::as_bytes);
+    let length = headers.get(header::CONTENT_LENGTH).map(HeaderValue::as_bytes);
     headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length != b"0")
 }
 
@@ -121,9 +121,27 @@ pub(crate) async fn check(State(gate): State<Arc<ArcSwap<Gate>>>, request: Reque
             "a body has to be application/json",
         )
     } else {
-        return next.run(request).await;
+        return in_our_words(next.run(request).await);
     };
     problem.into_response()
+}
+
+/// What the library refuses by itself (a body too large, a path that does not decode) it says as plain text.
+fn in_our_words(response: Response) -> Response {
+    let kind = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default();
+    if response.status().as_u16() < 400 || !kind.starts_with(b"text/plain") {
+        return response;
+    }
+    let status = response.status();
+    Problem::new(
+        status,
+        status.canonical_reason().unwrap_or("refused").to_lowercase(),
+    )
+    .into_response()
 }
 
 /// The metrics page: only the token, where there is one to ask for.
@@ -207,6 +225,7 @@ mod tests {
         ])));
         for origin in [
             "http://evil.example",
+            "https://127.0.0.1:8889",
             "http://127.0.0.1:8888",
             "null",
             "http://127.0.0.1:8889.evil",

@@ -72,23 +72,30 @@ pub(crate) async fn list(
         healthy: query.healthy,
         enabled: query.enabled,
     });
-    // A cursor names the last proxy that was seen: it holds when proxies come and go.
+    // A cursor names the last proxy that was seen and its place: either holds when proxies come and go.
     let begin = match &query.cursor {
         None => 0,
         Some(cursor) => {
-            let seen = views.iter().position(|view| view.id.as_str() == cursor);
-            let gone = || {
+            let parts = cursor
+                .split_once('.')
+                .and_then(|(place, id)| Some((place.parse::<usize>().ok()?, id)));
+            let bad = || {
                 Problem::new(
                     StatusCode::BAD_REQUEST,
-                    format!("cursor: {cursor:?} is no longer there, begin anew"),
+                    "cursor: take `next_cursor` of the page before",
                 )
             };
-            seen.ok_or_else(gone)? + 1
+            let (place, id) = parts.ok_or_else(bad)?;
+            views
+                .iter()
+                .position(|view| view.id.as_str() == id)
+                .map_or(place, |seen| seen + 1)
         }
     };
     let page: Vec<_> = views.iter().skip(begin).take(limit).collect();
     let more = begin + page.len() < views.len();
-    let next_cursor = page.last().filter(|_| more).map(|last| last.id.to_string());
+    let last = page.last().filter(|_| more);
+    let next_cursor = last.map(|last| format!("{}.{}", begin + page.len() - 1, last.id));
     Ok(Json(Listing {
         proxies: page.into_iter().map(Proxy::of).collect(),
         next_cursor,
@@ -198,9 +205,11 @@ pub(crate) async fn stats(State(desk): State<Desk>) -> Json<Totals> {
     responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
 pub(crate) async fn health(State(desk): State<Desk>) -> (StatusCode, Json<Readiness>) {
     let totals = desk.pools.totals();
+    // Without pools there is nothing that could be down; pools in which nothing is left answer 503.
     let (status, word) = match (totals.healthy, totals.unhealthy) {
-        (_, 0) => (StatusCode::OK, "healthy"),
+        (0, 0) if desk.pools.pool_names().is_empty() => (StatusCode::OK, "healthy"),
         (0, _) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
+        (_, 0) => (StatusCode::OK, "healthy"),
         _ => (StatusCode::OK, "degraded"),
     };
     (

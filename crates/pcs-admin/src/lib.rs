@@ -7,6 +7,7 @@
 //! the process implements, and are answered once they are durable.
 
 mod admin;
+mod docs;
 mod events;
 mod gate;
 mod handlers;
@@ -18,6 +19,7 @@ mod problem;
 mod view;
 
 pub use admin::{Admin, serve_metrics};
+pub use docs::{api_reference, metrics_reference};
 pub use events::{Event, Feed};
 pub use gate::Gate;
 pub use metrics::{Gauges, HopKind, Metrics, RequestEnd};

@@ -12,9 +12,13 @@ use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep, sleep};
 
 /// Operators, dashboards and scrapers: far fewer than this.
 const MAX_CONNECTIONS: usize = 256;
+/// How long a client may go without being sent anything: a head that never ends, an idle connection. Events have
+/// their keep-alive four times as often, and no call takes that long.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long `accept` rests after the process ran out of something.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -52,12 +56,13 @@ impl Listener for Bounded {
                     return (
                         Placed {
                             stream,
+                            limit: Box::pin(sleep(PATIENCE)),
                             _place: place,
                         },
                         peer,
                     );
                 }
-                Err(_) => tokio::time::sleep(PAUSE).await,
+                Err(_) => sleep(PAUSE).await,
             }
         }
     }
@@ -70,6 +75,8 @@ impl Listener for Bounded {
 /// A connection and its place.
 pub(crate) struct Placed {
     stream: TcpStream,
+    /// When it is cut, unless something is sent before.
+    limit: Pin<Box<Sleep>>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -79,13 +86,23 @@ impl AsyncRead for Placed {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buf) {
+            return Poll::Ready(read);
+        }
+        self.limit
+            .as_mut()
+            .poll(cx)
+            .map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
 impl AsyncWrite for Placed {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        if written.is_ready() {
+            self.limit.as_mut().reset(Instant::now() + PATIENCE);
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

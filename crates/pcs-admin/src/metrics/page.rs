@@ -247,14 +247,14 @@ impl Page {
         for (reason, count) in self.metrics.rejected.read() {
             counter(family.encode_family(&[("reason", &*reason)])?, count)?;
         }
-        let (warm, missed) = self.pools.warm_counts();
+        let (warm, dead) = self.pools.warm_counts();
         let mut family = out.encode_descriptor(
             "proxy_chain_warm_chains",
-            "Tunnels that found a warm chain, or none although they were to",
+            "Warm chains taken: those that served, those that were found dead",
             None,
             MetricType::Counter,
         )?;
-        for (result, count) in [("hit", warm), ("miss", missed)] {
+        for (result, count) in [("hit", warm), ("stale", dead)] {
             counter(family.encode_family(&[("result", result)])?, count)?;
         }
         let family = out.encode_descriptor(

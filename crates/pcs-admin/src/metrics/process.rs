@@ -31,7 +31,10 @@ pub(super) fn read() -> Process {
         })
         .unwrap_or_default();
     let field = |at: usize| fields.get(at - 4).copied();
-    let page_size = 4096;
+    let resident = text("/proc/self/status").and_then(|status| {
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    });
     let boot = text("/proc/stat").and_then(|stat| {
         stat.lines()
             .find_map(|line| line.strip_prefix("btime ")?.parse::<f64>().ok())
@@ -49,7 +52,7 @@ pub(super) fn read() -> Process {
             .zip(field(22))
             .map(|(boot, ticks)| boot + ticks as f64 / TICKS),
         virtual_bytes: field(23),
-        resident_bytes: field(24).map(|pages| pages * page_size),
+        resident_bytes: resident.map(|kib| kib * 1024),
         open_fds: std::fs::read_dir("/proc/self/fd")
             .ok()
             .map(|entries| entries.count() as u64),

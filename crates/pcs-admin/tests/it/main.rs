@@ -1,0 +1,380 @@
+//! The API over real sockets, with a control that only remembers.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a client of a test dials by itself, and a failed step ends the test"
+)]
+
+mod still;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use pcs_admin::{
+    Admin, Changed, CheckResult, Control, ControlError, Event, Feed, Gate, Gauges, Metrics, RequestEnd,
+};
+use pcs_models::{Hop, PoolName, Protocol, ProxyId, Secret};
+use pcs_pool::{MemberSpec, Patch, Pools, ProxyView};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+struct Hand(Pools);
+
+#[async_trait]
+impl Control for Hand {
+    async fn add(&self, pool: PoolName, body: Value, _by: SocketAddr) -> Result<ProxyView, ControlError> {
+        let Some(id) = body["id"].as_str() else {
+            return Err(ControlError::Invalid(vec!["id: missing".into()]));
+        };
+        let id = ProxyId::try_new(id).unwrap();
+        let spec = MemberSpec::new(
+            id.clone(),
+            Hop::new(Protocol::Http, "a.example:1".parse().unwrap()),
+        );
+        self.0.add(pool, spec).map_err(|_| ControlError::Duplicate(id))
+    }
+
+    async fn patch(&self, id: ProxyId, body: Value, _by: SocketAddr) -> Result<ProxyView, ControlError> {
+        let patch = Patch {
+            enabled: body["enabled"].as_bool(),
+            ..Patch::default()
+        };
+        self.0.patch(&id, &patch).map_err(|_| ControlError::NotFound(id))
+    }
+
+    async fn remove(&self, id: ProxyId, _by: SocketAddr) -> Result<(), ControlError> {
+        self.0.remove(&id).map_err(|_| ControlError::NotFound(id))
+    }
+
+    async fn check(&self, id: ProxyId) -> Result<CheckResult, ControlError> {
+        match self.0.get(&id) {
+            Some(view) => Ok(CheckResult {
+                healthy: view.is_healthy(),
+                result: Ok(Duration::from_millis(3)),
+            }),
+            None => Err(ControlError::NotFound(id)),
+        }
+    }
+
+    async fn reload(&self, _by: SocketAddr) -> Result<Changed, Vec<String>> {
+        Ok(Changed {
+            added: vec![ProxyId::try_new("new").unwrap()],
+            ..Changed::default()
+        })
+    }
+
+    fn gauges(&self) -> Gauges {
+        Gauges {
+            active_connections: 7,
+            max_connections: 1000,
+            ..Gauges::default()
+        }
+    }
+}
+
+struct Server {
+    address: SocketAddr,
+    metrics: Arc<Metrics>,
+    feed: Feed,
+    closing: CancellationToken,
+    task: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+impl Server {
+    fn start(token: Option<&str>) -> Self {
+        let pools = still::pools(&["a", "b", "c"]);
+        let metrics = Arc::new(Metrics::new(10, std::time::Instant::now()));
+        let feed = Feed::default();
+        let gate = Gate {
+            token: token.map(|token| Secret::new(token.into())),
+            ..Gate::default()
+        };
+        let admin = Admin {
+            control: Arc::new(Hand(pools.clone())),
+            pools,
+            metrics: Arc::clone(&metrics),
+            feed: feed.clone(),
+            gate: Arc::new(ArcSwap::from_pointee(gate)),
+        };
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let closing = CancellationToken::new();
+        let task = tokio::spawn(admin.serve(listener, closing.clone()));
+        Self {
+            address,
+            metrics,
+            feed,
+            closing,
+            task,
+        }
+    }
+
+    /// Sends a request with these fields and answers status, head and body.
+    async fn send(&self, line: &str, fields: &str, body: &str) -> (u16, String, String) {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let host = if fields.contains("Host:") {
+            String::new()
+        } else {
+            format!("Host: {}\r\n", self.address)
+        };
+        let length = if body.is_empty() {
+            String::new()
+        } else {
+            format!("Content-Length: {}\r\n", body.len())
+        };
+        let text = format!("{line} HTTP/1.1\r\n{host}{fields}{length}Connection: close\r\n\r\n{body}");
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (
+            head.split(' ').nth(1).unwrap().parse().unwrap(),
+            head.to_lowercase(),
+            body.to_owned(),
+        )
+    }
+
+    async fn json(&self, line: &str, body: &Value) -> (u16, String, Value) {
+        let (fields, body) = if body.is_null() {
+            ("", String::new())
+        } else {
+            ("Content-Type: application/json\r\n", body.to_string())
+        };
+        let (status, head, answer) = self.send(line, fields, &body).await;
+        (status, head, serde_json::from_str(&answer).unwrap_or(Value::Null))
+    }
+}
+
+/// Holds an answer to the schema that the document names for its call and status.
+#[track_caller]
+fn hold(document: &Value, method: &str, path: &str, status: u16, answer: &Value) {
+    let response = &document["paths"][path][method]["responses"][status.to_string()];
+    assert!(
+        response.is_object(),
+        "{method} {path} is not described to answer {status}"
+    );
+    let Some(content) = response["content"].as_object() else {
+        return;
+    };
+    let mut schema = content.values().next().unwrap()["schema"].clone();
+    schema["components"] = document["components"].clone();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let errors: Vec<_> = validator
+        .iter_errors(answer)
+        .map(|error| error.to_string())
+        .collect();
+    assert!(
+        errors.is_empty(),
+        "{method} {path} {status}: {errors:?}\n{answer}"
+    );
+}
+
+#[tokio::test]
+async fn every_answer_is_as_the_document_says() {
+    let server = Server::start(None);
+    let document = pcs_admin::document();
+    let off = json!({ "enabled": false });
+    let new = json!({ "id": "d", "pool": "extra" });
+    let nothing = Value::Null;
+    let calls: &[(&str, &str, &str, &Value, u16)] = &[
+        ("get", "/api/v1/proxies", "", &nothing, 200),
+        ("get", "/api/v1/proxies", "?limit=2", &nothing, 200),
+        ("get", "/api/v1/proxies", "?healthy=maybe", &nothing, 400),
+        ("get", "/api/v1/proxies", "?limit=0", &nothing, 400),
+        ("get", "/api/v1/proxies", "?colour=red", &nothing, 400),
+        ("get", "/api/v1/proxies/{id}", "a", &nothing, 200),
+        ("get", "/api/v1/proxies/{id}", "nobody", &nothing, 404),
+        ("post", "/api/v1/proxies", "", &new, 201),
+        ("post", "/api/v1/proxies", "", &new, 409),
+        ("post", "/api/v1/proxies", "", &off, 422),
+        ("patch", "/api/v1/proxies/{id}", "a", &off, 200),
+        ("patch", "/api/v1/proxies/{id}", "nobody", &off, 404),
+        ("post", "/api/v1/proxies/{id}/check", "a", &nothing, 200),
+        ("post", "/api/v1/proxies/{id}/check", "nobody", &nothing, 404),
+        ("delete", "/api/v1/proxies/{id}", "a", &nothing, 204),
+        ("delete", "/api/v1/proxies/{id}", "a", &nothing, 404),
+        ("get", "/api/v1/stats", "", &nothing, 200),
+        ("get", "/api/v1/health", "", &nothing, 200),
+        ("post", "/api/v1/reload", "", &nothing, 200),
+        ("get", "/api/v1/openapi.json", "", &nothing, 200),
+    ];
+    for (method, path, rest, body, expected) in calls {
+        let real = if path.contains("{id}") {
+            path.replace("{id}", rest)
+        } else {
+            format!("{path}{rest}")
+        };
+        let line = format!("{} {real}", method.to_uppercase());
+        let (status, head, answer) = server.json(&line, body).await;
+        assert_eq!(status, *expected, "{line}: {answer}");
+        if status >= 400 {
+            assert!(head.contains("application/problem+json"), "{line}: {head}");
+        }
+        if status != 204 {
+            hold(&document, method, path, status, &answer);
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_path_of_the_document_is_served_and_only_its_methods() {
+    let server = Server::start(None);
+    let document = pcs_admin::document();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let real = path.replace("{id}", "a");
+        for method in ["get", "put", "post", "patch", "delete"] {
+            if path.ends_with("events") && method == "get" {
+                continue;
+            }
+            let described = item.get(method).is_some();
+            let (status, _, _) = server
+                .json(&format!("{} {real}", method.to_uppercase()), &Value::Null)
+                .await;
+            assert_eq!(status == 405, !described, "{method} {path}: {status}");
+        }
+    }
+    assert_eq!(server.json("GET /api/v1/nowhere", &Value::Null).await.0, 404);
+}
+
+#[tokio::test]
+async fn pages_follow_one_another_to_the_end() {
+    let server = Server::start(None);
+    let (_, _, first) = server.json("GET /api/v1/proxies?limit=2", &Value::Null).await;
+    let ids = |page: &Value| {
+        page["proxies"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|p| p["id"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (ids(&first), &first["next_cursor"]),
+        (vec![json!("a"), json!("b")], &json!("1.b"))
+    );
+    // The last one seen may be gone by then.
+    assert_eq!(server.json("DELETE /api/v1/proxies/b", &Value::Null).await.0, 204);
+    let (_, _, second) = server
+        .json("GET /api/v1/proxies?limit=2&cursor=1.b", &Value::Null)
+        .await;
+    assert_eq!(
+        (ids(&second), &second["next_cursor"]),
+        (vec![json!("c")], &Value::Null)
+    );
+}
+
+#[tokio::test]
+async fn the_gate_lets_nobody_by_who_should_not_come_in() {
+    let server = Server::start(Some("t0ken"));
+    let login = "Authorization: Bearer t0ken\r\n";
+    let json_body = "Content-Type: application/json\r\n";
+    let rebound = format!("Host: evil.example\r\n{login}");
+    let foreign = format!("Origin: http://evil.example\r\n{login}{json_body}");
+    let plain = format!("Content-Type: text/plain\r\n{login}");
+    let cases = [
+        ("GET /api/v1/stats", rebound.as_str(), "", 421),
+        ("POST /api/v1/reload", rebound.as_str(), "", 421),
+        ("POST /api/v1/proxies", foreign.as_str(), "{\"id\":\"x\"}", 403),
+        ("POST /api/v1/reload", foreign.as_str(), "", 403),
+        ("POST /api/v1/proxies", plain.as_str(), "{\"id\":\"x\"}", 415),
+        ("GET /api/v1/stats", "", "", 401),
+        ("POST /api/v1/reload", "Authorization: Bearer t0kem\r\n", "", 401),
+        ("GET /nowhere", "", "", 401),
+        ("GET /api/v1/health", "", "", 200),
+        ("GET /api/v1/stats", login, "", 200),
+        ("POST /api/v1/reload", login, "", 200),
+    ];
+    for (line, fields, body, expected) in cases {
+        let (status, _, answer) = server.send(line, fields, body).await;
+        assert_eq!(status, expected, "{line} {fields:?}: {answer}");
+        assert!(!answer.contains("t0ken"), "{answer}");
+    }
+    let (_, _, listing) = server.send("GET /api/v1/proxies", login, "").await;
+    assert!(!listing.contains("\"x\""), "nothing was added: {listing}");
+}
+
+#[tokio::test]
+async fn events_are_streamed_and_end_with_the_server() {
+    let server = Server::start(None);
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let request = format!("GET /api/v1/events HTTP/1.1\r\nHost: {}\r\n\r\n", server.address);
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut said = vec![0; 4096];
+    let read = stream.read(&mut said).await.unwrap();
+    assert!(String::from_utf8_lossy(&said[..read]).contains("text/event-stream"));
+    server.feed.tell(Event::Proxy {
+        proxy: ProxyId::try_new("a").unwrap(),
+        change: "added",
+    });
+    let read = stream.read(&mut said).await.unwrap();
+    let event = String::from_utf8_lossy(&said[..read]).into_owned();
+    assert!(
+        event.contains("event: proxy\ndata: {\"change\":\"added\",\"proxy\":\"a\"}\n\n"),
+        "{event}"
+    );
+    server.closing.cancel();
+    server.task.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_was_counted_is_told() {
+    let server = Server::start(None);
+    let now = std::time::Instant::now();
+    for (end, proxy) in [
+        (RequestEnd::Success, "a"),
+        (RequestEnd::Success, "a"),
+        (RequestEnd::Error, "b"),
+    ] {
+        server.metrics.request(end, proxy, Duration::from_millis(20), now);
+    }
+    server
+        .metrics
+        .request(RequestEnd::Rejected("auth"), "_none", Duration::ZERO, now);
+    let (_, _, stats) = server.json("GET /api/v1/stats", &Value::Null).await;
+    assert_eq!(
+        (&stats["total_requests"], &stats["failed_requests"]),
+        (&json!(3), &json!(1))
+    );
+    assert_eq!(stats["active_connections"], 7);
+    let page = server
+        .metrics
+        .page(&still::pools(&["a", "b"]), Gauges::default(), now, false);
+    for sample in [
+        "proxy_chain_requests_total{status=\"success\",proxy=\"a\"} 2\n",
+        "proxy_chain_requests_total{status=\"error\",proxy=\"b\"} 1\n",
+        "proxy_chain_rejected_total{reason=\"auth\"} 1\n",
+        "proxy_chain_request_duration_seconds_count 3",
+        "proxy_chain_proxies_total{status=\"healthy\"} 2",
+    ] {
+        assert!(page.contains(sample), "no {sample}:\n{page}");
+    }
+    let open = server
+        .metrics
+        .page(&still::pools(&["a"]), Gauges::default(), now, true);
+    assert!(open.ends_with("# EOF\n"), "{open}");
+    assert!(
+        !open.contains("proxy=\"b\"} 1"),
+        "a proxy that is gone has no series"
+    );
+}
+
+#[tokio::test]
+async fn the_pages_of_the_documentation_are_current() {
+    let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    let read = |name: &str| std::fs::read_to_string(docs.join(name)).unwrap_or_default();
+    let now = std::time::Instant::now();
+    let metrics = Arc::new(Metrics::new(1, now));
+    let stale = "run `cargo xtask docs`";
+    assert_eq!(read("admin-api.md"), pcs_admin::api_reference(), "{stale}");
+    assert_eq!(
+        read("metrics.md"),
+        pcs_admin::metrics_reference(&metrics, &still::pools(&[]), now),
+        "{stale}"
+    );
+}
