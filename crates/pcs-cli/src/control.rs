@@ -19,7 +19,7 @@ pub(crate) struct Operator(pub(crate) Arc<Core>);
 #[async_trait]
 impl Control for Operator {
     async fn add(&self, pool: PoolName, body: Value, by: SocketAddr) -> Result<ProxyView, ControlError> {
-        let mut member = pcs_config::member_from_json(body).map_err(invalid)?;
+        let mut member = pcs_config::member_from_json(body).map_err(|errors| invalid(&errors))?;
         if !member.id_given {
             self.free_id(&mut member);
         }
@@ -30,7 +30,7 @@ impl Control for Operator {
     }
 
     async fn patch(&self, id: ProxyId, body: Value, by: SocketAddr) -> Result<ProxyView, ControlError> {
-        let patch = wiring::patch(pcs_config::patch_from_json(body).map_err(invalid)?);
+        let patch = wiring::patch(pcs_config::patch_from_json(body).map_err(|errors| invalid(&errors))?);
         let patched = self.0.changed(|pools| pools.patch(&id, &patch)).await;
         self.told(&id, "patched", by, patched)
     }
@@ -49,7 +49,7 @@ impl Control for Operator {
             .0
             .pools
             .get(&id)
-            .map_or(report.result.is_ok(), |view| view.is_healthy());
+            .map_or_else(|| report.result.is_ok(), |view| view.is_healthy());
         Ok(CheckResult {
             healthy,
             result: report.result.map_err(|failure| failure.to_string()),
@@ -112,14 +112,14 @@ impl Operator {
                 });
             }
             Err(error) => {
-                tracing::info!(event = "audit", change, proxy = %id, %by, outcome = "refused", %error)
+                tracing::info!(event = "audit", change, proxy = %id, %by, outcome = "refused", %error);
             }
         }
         result
     }
 }
 
-fn invalid(errors: Vec<pcs_config::FieldError>) -> ControlError {
+fn invalid(errors: &[pcs_config::FieldError]) -> ControlError {
     ControlError::Invalid(errors.iter().map(ToString::to_string).collect())
 }
 

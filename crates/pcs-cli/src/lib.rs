@@ -1,7 +1,7 @@
 //! The composition root of the Proxy Chain Server: configuration in, a running server out.
 //!
-//! What for: [`main`] is the whole `pcs` command; [`App`] is the server as a library, for tests and for programs
-//! that embed it. Everything is wired here by hand: each crate below knows only its own ports.
+//! What for: [`main`] is the whole `pcs` command. Everything is wired here by hand: each crate below knows only its
+//! own ports, and this one adapts them to one another.
 //!
 //! What not: no protocol, no selection, no parsing. A line of logic here that is not wiring, output for people or
 //! process set-up belongs further down.

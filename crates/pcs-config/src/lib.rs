@@ -1,8 +1,8 @@
 //! Configuration of PCS: raw YAML and environment in, a proven configuration or all errors out.
 //!
-//! What for: [`load`] finds the file, lays environment and flags over it and gives a [`Config`] in which every
+//! What for: [`load()`] finds the file, lays environment and flags over it and gives a [`Config`] in which every
 //! value has its type and range and every name leads somewhere, or [`Errors`] with every mistake at once.
-//! [`diff`] says what a reload changes. One table describes every key; reading, suggestions for unknown keys,
+//! [`diff()`] says what a reload changes. One table describes every key; reading, suggestions for unknown keys,
 //! [`json_schema`], [`reference_markdown`], [`default_yaml`] and [`Config::to_masked_yaml`] all walk it.
 //!
 //! What not: no process state (the environment comes as a snapshot in [`Sources`]), no network, no logging. The

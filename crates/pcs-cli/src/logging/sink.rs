@@ -157,7 +157,7 @@ mod tests {
             for worker in 0..4 {
                 let sink = sink.clone();
                 scope.spawn(move || {
-                    (0..500).for_each(|n| sink.write_line(format!("{worker}/{n}\n").as_bytes()))
+                    (0..500).for_each(|n| sink.write_line(format!("{worker}/{n}\n").as_bytes()));
                 });
             }
         });

@@ -80,11 +80,11 @@ pub(crate) async fn ask(proxy: SocketAddr, request: &str) -> Answer {
     stream.write_all(request.as_bytes()).await.unwrap();
     let head = read_head(&mut stream).await;
     let length = field(&head, "content-length")
-        .and_then(|value| value.parse().ok())
+        .and_then(|value| value.parse::<u64>().ok())
         .unwrap_or(0);
     // An answer may break off where its proxy did: what came is what was said.
     let mut body = Vec::new();
-    let _ = (&mut stream).take(length as u64).read_to_end(&mut body).await;
+    let _ = (&mut stream).take(length).read_to_end(&mut body).await;
     Answer {
         body: String::from_utf8_lossy(&body).into_owned(),
         head,

@@ -8,6 +8,8 @@
     clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::panic,
+    clippy::print_stderr,
+    clippy::too_many_lines,
     reason = "a client of a test dials by itself, and a failed step ends the test"
 )]
 
