@@ -59,13 +59,19 @@ impl Host {
         }
         if let Some(inner) = text.strip_prefix('[') {
             let inner = inner.strip_suffix(']').ok_or(AddressError::BadIpv6)?;
-            return inner.parse::<Ipv6Addr>().map(|ip| Self::Ip(IpAddr::V6(ip))).map_err(|_| AddressError::BadIpv6);
+            return inner
+                .parse::<Ipv6Addr>()
+                .map(|ip| Self::Ip(IpAddr::V6(ip)))
+                .map_err(|_| AddressError::BadIpv6);
         }
         if let Ok(ip) = text.parse::<Ipv4Addr>() {
             return Ok(Self::Ip(IpAddr::V4(ip)));
         }
         if text.contains(':') {
-            return text.parse::<Ipv6Addr>().map(|ip| Self::Ip(IpAddr::V6(ip))).map_err(|_| AddressError::BadIpv6);
+            return text
+                .parse::<Ipv6Addr>()
+                .map(|ip| Self::Ip(IpAddr::V6(ip)))
+                .map_err(|_| AddressError::BadIpv6);
         }
         check_name(text)?;
         if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -97,7 +103,10 @@ fn check_name(name: &str) -> Result<(), AddressError> {
         if label.len() > 63 {
             return Err(AddressError::TooLong);
         }
-        if !label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
+        if !label
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+        {
             return Err(AddressError::BadCharacter);
         }
         last = label;
@@ -169,7 +178,11 @@ fn parse_port(digits: &str) -> Result<u16, AddressError> {
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(AddressError::BadPort);
     }
-    digits.parse().ok().filter(|port| *port != 0).ok_or(AddressError::BadPort)
+    digits
+        .parse()
+        .ok()
+        .filter(|port| *port != 0)
+        .ok_or(AddressError::BadPort)
 }
 
 macro_rules! address {
@@ -251,7 +264,10 @@ impl Endpoint {
     /// The same place as a target, for the hop before this one.
     #[must_use]
     pub fn as_target(&self) -> Target {
-        Target { host: self.host.clone(), port: self.port }
+        Target {
+            host: self.host.clone(),
+            port: self.port,
+        }
     }
 }
 
@@ -259,7 +275,10 @@ impl Target {
     /// The same place as an endpoint, for a direct dial.
     #[must_use]
     pub fn as_endpoint(&self) -> Endpoint {
-        Endpoint { host: self.host.clone(), port: self.port }
+        Endpoint {
+            host: self.host.clone(),
+            port: self.port,
+        }
     }
 }
 

@@ -162,7 +162,11 @@ impl Hop {
     /// Whether two hops are the same proxy: protocol, host, port and user name. The password may change.
     #[must_use]
     pub fn is_same_proxy(&self, other: &Self) -> bool {
-        let user = |hop: &'_ Self| hop.credentials.as_ref().map(|credentials| credentials.username().to_owned());
+        let user = |hop: &'_ Self| {
+            hop.credentials
+                .as_ref()
+                .map(|credentials| credentials.username().to_owned())
+        };
         self.protocol == other.protocol && self.endpoint == other.endpoint && user(self) == user(other)
     }
 }

@@ -18,7 +18,9 @@ pub enum NameError {
     #[error("the name is longer than 128 characters")]
     TooLong,
     /// Names stand in URLs, headers and metric labels, so their alphabet is small.
-    #[error("the name holds a character that is not allowed (letters, digits, `.`, `_`, `-`, `:`, `@`, `~`, `+`)")]
+    #[error(
+        "the name holds a character that is not allowed (letters, digits, `.`, `_`, `-`, `:`, `@`, `~`, `+`)"
+    )]
     BadCharacter,
     /// `corporate`, `target` and names that begin with `_` have a meaning of their own in answers and metrics.
     #[error("the name is reserved (`corporate`, `target`, and names that begin with `_`)")]
@@ -33,7 +35,11 @@ fn check(text: &str) -> Result<(), NameError> {
         return Err(NameError::TooLong);
     }
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:@~+".contains(&byte);
-    if text.bytes().all(allowed) { Ok(()) } else { Err(NameError::BadCharacter) }
+    if text.bytes().all(allowed) {
+        Ok(())
+    } else {
+        Err(NameError::BadCharacter)
+    }
 }
 
 fn check_unreserved(text: &str) -> Result<(), NameError> {
@@ -196,6 +202,9 @@ mod tests {
         for reserved in ["corporate", "target", "_other"] {
             assert_eq!(ProxyId::try_new(reserved), Err(NameError::Reserved), "{reserved}");
         }
-        assert!(SessionId::try_new("_s").is_ok(), "sessions have no reserved names");
+        assert!(
+            SessionId::try_new("_s").is_ok(),
+            "sessions have no reserved names"
+        );
     }
 }

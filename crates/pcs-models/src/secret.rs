@@ -100,7 +100,10 @@ impl Credentials {
         if username.len() > 255 || password.expose().len() > 255 {
             return Err(CredentialsError::TooLong);
         }
-        Ok(Self { username: username.into(), password })
+        Ok(Self {
+            username: username.into(),
+            password,
+        })
     }
 
     /// The user name, template and all.
@@ -130,7 +133,10 @@ impl Credentials {
         if !self.is_session_template() {
             return Ok(self.clone());
         }
-        Self::try_new(&self.username.replace(Self::SESSION_PLACEHOLDER, session), self.password.clone())
+        Self::try_new(
+            &self.username.replace(Self::SESSION_PLACEHOLDER, session),
+            self.password.clone(),
+        )
     }
 }
 
@@ -141,7 +147,11 @@ mod tests {
     #[test]
     fn a_secret_prints_as_stars_wherever_it_stands() {
         let credentials = Credentials::try_new("user", Secret::new("hunter2".into())).unwrap();
-        let shown = format!("{credentials:?} {:?} {}", credentials.password(), credentials.password());
+        let shown = format!(
+            "{credentials:?} {:?} {}",
+            credentials.password(),
+            credentials.password()
+        );
         assert!(!shown.contains("hunter2"), "{shown}");
         assert!(shown.contains("***"), "{shown}");
     }
@@ -162,16 +172,29 @@ mod tests {
             ("a", "p\r", CredentialsError::ControlInPassword),
         ];
         for (user, password, expected) in cases {
-            assert_eq!(Credentials::try_new(user, Secret::new(password.into())), Err(expected), "{user:?}");
+            assert_eq!(
+                Credentials::try_new(user, Secret::new(password.into())),
+                Err(expected),
+                "{user:?}"
+            );
         }
         let long = "x".repeat(256);
-        assert_eq!(Credentials::try_new(&long, Secret::new(String::new())), Err(CredentialsError::TooLong));
+        assert_eq!(
+            Credentials::try_new(&long, Secret::new(String::new())),
+            Err(CredentialsError::TooLong)
+        );
     }
 
     #[test]
     fn a_session_fills_the_template() {
         let credentials = Credentials::try_new("cust-sess-{session}-fr", Secret::new("p".into())).unwrap();
-        assert_eq!(credentials.for_session("a1").unwrap().username(), "cust-sess-a1-fr");
-        assert_eq!(credentials.for_session("a:1"), Err(CredentialsError::ColonInUsername));
+        assert_eq!(
+            credentials.for_session("a1").unwrap().username(),
+            "cust-sess-a1-fr"
+        );
+        assert_eq!(
+            credentials.for_session("a:1"),
+            Err(CredentialsError::ColonInUsername)
+        );
     }
 }

@@ -17,6 +17,7 @@ mod admin;
 mod chain;
 mod clients;
 mod commands;
+mod deploy;
 mod failure;
 mod healing;
 mod metrics;
