@@ -1,6 +1,7 @@
 //! Read buffers, borrowed from a pool of the thread while bytes are in them.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -99,18 +100,18 @@ impl Input {
     /// # Cancel safety
     ///
     /// Nothing is lost.
-    pub(crate) async fn fill(&mut self, client: &TcpStream) -> io::Result<usize> {
-        loop {
-            client.readable().await?;
-            match client.try_read(self.spare()) {
-                Ok(count) => {
-                    self.filled(count);
-                    return Ok(count);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.release(),
-                Err(error) => return Err(error),
+    pub(crate) async fn fill(&mut self, client: &mut TcpStream) -> io::Result<usize> {
+        poll_fn(|cx| {
+            ready!(client.poll_read_ready(cx))?;
+            // Not `try_read`: a `poll_read` that comes back short also notes that nothing is left, which saves the
+            // next read its call for EAGAIN, once a tunnel and once a request.
+            let read = self.poll_fill(cx, client);
+            if read.is_pending() {
+                self.release();
             }
-        }
+            read
+        })
+        .await
     }
 
     /// Reads more from any stream. 0 is its end.

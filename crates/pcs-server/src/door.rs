@@ -70,7 +70,7 @@ async fn greet(mut visitor: Visitor<'_>) -> Option<Tunnel> {
     let live = visitor.door.shared.live();
     let deadline = Instant::now() + live.settings.budget;
     let protocols = live.settings.protocols;
-    match timeout_at(deadline, visitor.input.fill(&visitor.client)).await {
+    match timeout_at(deadline, visitor.input.fill(&mut visitor.client)).await {
         Ok(Ok(0) | Err(_)) => return None,
         Ok(Ok(_)) => {}
         Err(_) if protocols.http => {
@@ -136,7 +136,7 @@ pub(crate) async fn refuse(door: Arc<Door>, mut client: TcpStream, place: Place)
     let told = async {
         let mut input = Input::default();
         let protocols = door.shared.live().settings.protocols;
-        if input.fill(&client).await? == 0 {
+        if input.fill(&mut client).await? == 0 {
             return Ok(());
         }
         if input.unread().first() == Some(&SOCKS5) && protocols.socks5 {

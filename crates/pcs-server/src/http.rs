@@ -126,7 +126,7 @@ async fn more_comes(visitor: &mut Visitor<'_>) -> bool {
     let more = async {
         tokio::select! {
             biased;
-            read = visitor.input.fill(&visitor.client) => read.unwrap_or_default(),
+            read = visitor.input.fill(&mut visitor.client) => read.unwrap_or_default(),
             () = door.draining.cancelled() => 0,
         }
     };
@@ -145,7 +145,7 @@ async fn read_head(visitor: &mut Visitor<'_>, live: &Live, first: Option<Instant
             visitor.input.consume(start);
             return Ok(end - start);
         }
-        match timeout_at(deadline, visitor.input.fill(&visitor.client)).await {
+        match timeout_at(deadline, visitor.input.fill(&mut visitor.client)).await {
             Ok(Ok(0)) if visitor.input.unread().iter().all(u8::is_ascii_whitespace) => {
                 return Err(NoHead::Over);
             }

@@ -186,7 +186,7 @@ async fn read<T>(visitor: &mut Visitor<'_>, parse: fn(&[u8]) -> Parsed<T>) -> Re
             }
             Parsed::NeedMore => {}
         }
-        if visitor.input.fill(&visitor.client).await.unwrap_or_default() == 0 {
+        if visitor.input.fill(&mut visitor.client).await.unwrap_or_default() == 0 {
             return Err(Over);
         }
     }
