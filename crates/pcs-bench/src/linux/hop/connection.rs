@@ -201,7 +201,7 @@ impl Connection {
                 if request.is_connect {
                     self.to_say.extend_from_slice(ESTABLISHED);
                 } else {
-                    self.say_head(200, DEFAULT_BODY);
+                    self.say_head(200, request.wanted.unwrap_or(DEFAULT_BODY));
                 }
                 self.reset = true;
                 return (length, Next::Wait);
