@@ -7,7 +7,7 @@ use pcs_models::{ChainSpec, PoolName, ProxyId};
 use pcs_tunnel::Via;
 use tokio::time::Instant;
 
-use crate::inner::Inner;
+use crate::inner::{Departed, Inner};
 use crate::lane::Lane;
 use crate::member::Member;
 use crate::overlay::Overlay;
@@ -98,7 +98,7 @@ impl Changes {
             inner.outage.reset(settings.corporate.is_some());
         }
         inner.registry.store(Arc::new(registry));
-        let applied = build.finish();
+        let applied = build.finish(&inner.departed);
         self.base = settings;
         self.overlay = overlay;
         self.chained |= chained;
@@ -167,6 +167,7 @@ struct Build {
     added: Vec<ProxyId>,
     changed: Vec<ProxyId>,
     retired: Vec<Arc<Lane>>,
+    left: Vec<Arc<Member>>,
 }
 
 impl Build {
@@ -182,6 +183,7 @@ impl Build {
             added: Vec::new(),
             changed: Vec::new(),
             retired: Vec::new(),
+            left: Vec::new(),
         }
     }
 
@@ -203,6 +205,7 @@ impl Build {
         if !old.hop.is_same_proxy(&spec.hop) || old_pool != *pool {
             // The same id for another proxy: nothing that was learnt is true of it.
             self.retired.push(old.lane);
+            self.left.push(old.member);
             return new_entry(pool, spec, chain, serial);
         }
         old.member.update(spec);
@@ -220,8 +223,14 @@ impl Build {
         }
     }
 
-    /// Closes kept streams of what is gone.
-    fn finish(self) -> Applied {
+    /// Closes kept streams of what is gone, and keeps its sums.
+    fn finish(self, departed: &Departed) -> Applied {
+        self.left
+            .iter()
+            .for_each(|member| departed.take(member.traffic()));
+        self.old
+            .values()
+            .for_each(|(_, entry)| departed.take(entry.member.traffic()));
         self.retired.iter().for_each(|lane| lane.close());
         self.old.values().for_each(|(_, entry)| entry.lane.close());
         let mut removed: Vec<ProxyId> = self.old.into_keys().collect();

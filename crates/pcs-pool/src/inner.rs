@@ -48,6 +48,7 @@ pub(crate) struct Inner {
     pub(crate) direct_traffic: Arc<Traffic>,
     pub(crate) corporate_traffic: Arc<Traffic>,
     pub(crate) retries: RetryCounters,
+    pub(crate) departed: Departed,
     pub(crate) warmth: Arc<Warmth>,
 }
 
@@ -143,6 +144,27 @@ fn pause(retries: u32, initial: Duration, max: Duration, rng: &mut impl Rng) -> 
 )]
 pub(crate) fn rng() -> rand::rngs::ThreadRng {
     rand::rng()
+}
+
+/// What went through members that are gone: sums must not fall when one leaves.
+#[derive(Debug, Default)]
+pub(crate) struct Departed {
+    up: AtomicU64,
+    down: AtomicU64,
+}
+
+impl Departed {
+    /// Takes over the counts of a member that leaves. What its open streams still move is no longer added.
+    pub(crate) fn take(&self, traffic: &Traffic) {
+        // Relaxed: sums for people.
+        self.up.fetch_add(traffic.bytes_up(), Ordering::Relaxed);
+        self.down.fetch_add(traffic.bytes_down(), Ordering::Relaxed);
+    }
+
+    /// Bytes up and down.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        (self.up.load(Ordering::Relaxed), self.down.load(Ordering::Relaxed))
+    }
 }
 
 /// Retries by the kind of the failure before them.

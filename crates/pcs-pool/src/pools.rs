@@ -11,7 +11,7 @@ use pcs_tunnel::{Dial, Via};
 use tokio::time::Instant;
 
 use crate::changes::{Applied, Changes, new_entry};
-use crate::inner::{Inner, RetryCounters};
+use crate::inner::{Departed, Inner, RetryCounters};
 use crate::lane::Lane;
 use crate::member::{CheckRecord, Member};
 use crate::outage::Outage;
@@ -84,6 +84,7 @@ impl Pools {
             direct_traffic,
             corporate_traffic: Arc::default(),
             retries: RetryCounters::default(),
+            departed: Departed::default(),
             warmth: Arc::default(),
         });
         inner.changes.lock().apply(&inner, settings)?;
@@ -183,6 +184,7 @@ impl Pools {
             .collect();
         pool.replace(before.rebuilt(entries));
         entry.lane.close();
+        self.inner.departed.take(entry.member.traffic());
         let base = changes.base_spec(id).cloned();
         changes.overlay.remove(id, base.as_ref());
         Ok(())
@@ -246,7 +248,12 @@ impl Pools {
     /// Sums over all pools and the ways without one.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        let mut totals = Totals::default();
+        let (bytes_up, bytes_down) = self.inner.departed.bytes();
+        let mut totals = Totals {
+            bytes_up,
+            bytes_down,
+            ..Totals::default()
+        };
         let registry = self.inner.registry.load_full();
         let mut add = |traffic: &Traffic, idle: usize| {
             totals.active += traffic.active();

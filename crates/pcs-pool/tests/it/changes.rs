@@ -46,6 +46,24 @@ async fn a_reload_keeps_counters_by_id_and_says_what_changed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn sums_do_not_fall_when_a_member_leaves() {
+    let world = World::new();
+    let pools = world.pools(settings(&["a"]));
+    let mut open = connect(&pools, &mut request("t:443")).await.unwrap();
+    open.outcome.moved(3, 4);
+    drop(open);
+    let sums = |pools: &Pools| (pools.totals().bytes_up, pools.totals().bytes_down);
+    assert_eq!(sums(&pools), (3, 4));
+    pools.apply(settings(&["b"])).unwrap();
+    assert_eq!(sums(&pools), (3, 4), "gone by a reload");
+    let mut open = connect(&pools, &mut request("t:443")).await.unwrap();
+    open.outcome.moved(10, 20);
+    drop(open);
+    pools.remove(&id("b")).unwrap();
+    assert_eq!(sums(&pools), (13, 24), "gone by hand");
+}
+
+#[tokio::test(start_paused = true)]
 async fn streams_outlive_the_member_they_go_through() {
     let world = World::new();
     let pools = world.pools(settings(&["a"]));
