@@ -234,6 +234,14 @@ async fn compose_confines_the_server_and_mounts_files_that_exist() {
 #[tokio::test]
 async fn the_alerts_are_rules_and_fire_when_they_should() {
     let promtool = need!(find("promtool", "prometheus"));
+    // The syntax alone: the token it names is a file of the container.
+    let scrape = deployed("prometheus/prometheus.yml");
+    let said = call(
+        &promtool,
+        &["check", "config", "--syntax-only", scrape.to_str().unwrap()],
+    )
+    .await;
+    assert!(said.ok, "{}{}", said.out, said.err);
     let alerts = deployed("prometheus/alerts.yml");
     let said = call(&promtool, &["check", "rules", alerts.to_str().unwrap()]).await;
     assert!(said.ok, "{}{}", said.out, said.err);
