@@ -181,8 +181,10 @@ impl WarmChains {
         let taken = loop {
             let ready = {
                 let mut stock = own.stock.lock();
-                let at = stock.ready.iter().rposition(|ready| ready.home == home);
-                let at = at.or_else(|| stock.ready.len().checked_sub(1));
+                // The oldest: what a hop still does behind its accept goes on while a chain waits, and none of them
+                // grows too old to be used.
+                let at = stock.ready.iter().position(|ready| ready.home == home);
+                let at = at.or((!stock.ready.is_empty()).then_some(0));
                 at.map(|at| stock.ready.remove(at))
             };
             let Some(mut ready) = ready else { break None };

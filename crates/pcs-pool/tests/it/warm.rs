@@ -82,6 +82,23 @@ async fn a_fixed_number_is_kept_within_the_bound_of_all() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_oldest_chain_goes_first_so_that_none_is_built_in_vain() {
+    let world = World::new();
+    let pools = world.pools(warm(&["a"], WarmConnections::Fixed(4)));
+    let _keeper = keeper(&pools);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for _ in 0..120 {
+        tunnel(&pools, "t:443").await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let built = *world.warm_builds.lock();
+    assert!(
+        built <= 124,
+        "{built} chains were built for 120 requests and 4 in stock"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stale_warm_chain_costs_neither_an_error_nor_an_attempt() {
     let world = World::new();
     let pools = world.pools(warm(&["a"], WarmConnections::Fixed(3)));
