@@ -184,7 +184,7 @@ impl WarmChains {
                 // The oldest: what a hop still does behind its accept goes on while a chain waits, and none of them
                 // grows too old to be used.
                 let at = stock.ready.iter().position(|ready| ready.home == home);
-                let at = at.or((!stock.ready.is_empty()).then_some(0));
+                let at = at.or_else(|| (!stock.ready.is_empty()).then_some(0));
                 at.map(|at| stock.ready.remove(at))
             };
             let Some(mut ready) = ready else { break None };
