@@ -1,4 +1,4 @@
-//! `bench` and `soak`: release builds of the product and of what measures it, then the measuring.
+//! `bench`, `soak` and `guard`: release builds of the product and of what measures it, then the measuring.
 
 use anyhow::Result;
 

@@ -34,6 +34,7 @@ usage: cargo xtask VERB
   docs            regenerate what is generated under docs/
   bench           measure PCS and its peers in turn, on Linux; --quick in three minutes
   soak            --minutes N: load and chaos, then check the invariants, on Linux
+  guard           count instructions under valgrind and compare with the baseline, on Linux; --write: take them as it
   packages        install the Debian packages that the tests need
   fuzz [TARGET…]  run the fuzz targets, or those named (nightly compiler, cargo-fuzz); --seconds N: each, default 60
 ";
@@ -60,7 +61,7 @@ fn run(arguments: &[String]) -> Result<()> {
         "layers" => layers::run(),
         "tidy" => tidy::run(),
         "docs" => docs::run(),
-        "bench" | "soak" => bench::run(verb, rest),
+        "bench" | "soak" | "guard" => bench::run(verb, rest),
         "packages" => packages::install(),
         "fuzz" => fuzz::run(rest),
         "help" | "-h" | "--help" => {
