@@ -150,7 +150,11 @@ impl Outcome for MemberGuard {
             return Verdict::Retry;
         }
         let judgement = match error.kind() {
-            FailureKind::Auth => UNWELCOME,
+            FailureKind::Auth => {
+                // It changed its mind about credentials: the next dial asks anew.
+                self.lane.chain.forget_login();
+                UNWELCOME
+            }
             _ => self.inner.judge(error),
         };
         self.fail(error.kind(), judgement, true, now)
@@ -223,6 +227,9 @@ impl Outcome for FixedGuard {
         if self.reused && error.kind() == FailureKind::Reset {
             trail.lock().hand_back(Handed::Stale, &self.target);
             return Verdict::Retry;
+        }
+        if error.kind() == FailureKind::Auth {
+            self.way.lane.chain.forget_login();
         }
         self.in_flight.owner().count_failure(error.kind());
         Verdict::Pass
