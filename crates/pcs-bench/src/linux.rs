@@ -2,6 +2,7 @@
 
 mod bench;
 mod corporate;
+mod guard;
 mod hop;
 mod json;
 mod load;
@@ -20,6 +21,7 @@ usage: pcs-bench PROGRAM
   bench [--quick] [--pin] [--pcs FILE] [--only NAME,…] [--repeats N]
                                                                compare with the peers
   soak [--minutes N] [--pcs FILE] [--seed N]                   load and chaos, then the invariants
+  guard [--write] [--pcs FILE]                                 instructions against the baseline
   hop, corporate                                               scripted proxies, started by the others
 ";
 
@@ -32,6 +34,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<bool> {
     match program {
         "bench" => bench::run(rest),
         "soak" => soak::run(rest),
+        "guard" => guard::run(rest),
         "hop" => hop::run(rest).map(|()| true),
         "corporate" => corporate::run(rest).map(|()| true),
         "help" | "-h" | "--help" => {

@@ -21,6 +21,7 @@ use super::socket::loopback;
 use super::{option, pcs};
 use fresh::Fresh;
 use measure::{Measure, Sample, Scale};
+pub(crate) use peers::pcs_configuration;
 use peers::{Kind, Peer};
 use syscalls::Counts;
 use warm::Warm;
@@ -162,7 +163,8 @@ impl Bench {
         }
         if kinds.contains(&Kind::Pcs) {
             stage("two hops that wait");
-            results.warm = warm::measure(&self.setup)?;
+            let measured = warm::measure(&self.setup);
+            note(Kind::PcsTwoHops, measured, |warm| results.warm = warm);
         }
         Ok(results)
     }

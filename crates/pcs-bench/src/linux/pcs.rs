@@ -58,7 +58,10 @@ impl Pcs {
         fs::create_dir_all(folder)?;
         let log = folder.join("pcs.log");
         let file = folder.join("config.yaml");
-        let _ = fs::remove_file(&log);
+        // An older run's log would tell where that one listened.
+        while let Some(old) = newest_log(&log) {
+            fs::remove_file(old)?;
+        }
         fs::write(&file, configuration)?;
         // It holds a password.
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;

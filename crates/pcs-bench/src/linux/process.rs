@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -11,6 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, bail};
 use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process, setrlimit};
 
+use super::load::Credentials;
+use super::load::tunnels::{Pace, Tunnels};
 use super::socket::loopback;
 
 /// The kernel's unit of CPU time in `/proc/PID/stat`, in nanoseconds: 100 Hz on every Linux of today.
@@ -30,12 +31,15 @@ pub(crate) fn raise_open_files() -> Result<()> {
 pub(crate) struct Process {
     child: Child,
     name: String,
+    /// Before it was spawned: the spawning itself may come back after the child has begun to listen.
+    begun: Instant,
 }
 
 impl Process {
     /// Starts a program with its standard error in `log`.
     pub(crate) fn start(name: &str, command: &mut Command, log: &Path) -> Result<Self> {
         let log = File::create(log).with_context(|| format!("creating {}", log.display()))?;
+        let begun = Instant::now();
         let child = command
             .stderr(log)
             .spawn()
@@ -43,6 +47,7 @@ impl Process {
         Ok(Self {
             child,
             name: name.to_owned(),
+            begun,
         })
     }
 
@@ -80,19 +85,33 @@ impl Process {
         bail!("{} does not end within {} s", self.name, limit.as_secs())
     }
 
-    /// Waits until something listens on a loopback port; the time that took.
-    pub(crate) fn accepts_on(&mut self, port: u16, limit: Duration) -> Result<Duration> {
-        let started = Instant::now();
-        while started.elapsed() < limit {
-            if TcpStream::connect(loopback(port)).is_ok() {
-                return Ok(started.elapsed());
+    /// Waits until it has carried a first tunnel; the time from its start to then.
+    ///
+    /// A connection alone proves little: PCS first claims its port with a socket that it closes again, and a dial to
+    /// a port that nobody holds may meet itself.
+    pub(crate) fn serves_on(
+        &mut self,
+        port: u16,
+        credentials: Credentials,
+        limit: Duration,
+    ) -> Result<Duration> {
+        let first = Tunnels {
+            address: loopback(port),
+            connect: Some(credentials),
+            pace: Pace::Together(1),
+            total: 1,
+            hold: false,
+        };
+        while self.begun.elapsed() < limit {
+            if first.run()?.0.done == 1 {
+                return Ok(self.begun.elapsed());
             }
             if !self.runs() {
                 bail!("{} ended at its start", self.name);
             }
             std::thread::sleep(Duration::from_micros(200));
         }
-        bail!("{} does not listen on port {port}", self.name)
+        bail!("{} carries nothing on port {port}", self.name)
     }
 
     /// User and system time of its process tree so far.

@@ -85,7 +85,7 @@ pub(crate) struct Peer {
     pub(crate) kind: Kind,
     pub(crate) process: Process,
     pub(crate) port: u16,
-    /// From its start to the first connection it took.
+    /// From its start to the end of the first tunnel it carried.
     pub(crate) start: Duration,
     shared_memory: Vec<PathBuf>,
 }
@@ -121,10 +121,12 @@ impl Peer {
         }
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let mut process = Process::start(kind.name(), &mut command, &folder.join("stderr"))?;
-        let start = process.accepts_on(port, START).with_context(|| {
-            let said = fs::read_to_string(folder.join("stderr")).unwrap_or_default();
-            format!("{}: {}", kind.name(), said.trim())
-        })?;
+        let start = process
+            .serves_on(port, kind.credentials(), START)
+            .with_context(|| {
+                let said = fs::read_to_string(folder.join("stderr")).unwrap_or_default();
+                format!("{}: {}", kind.name(), said.trim())
+            })?;
         let litter = ["metadata", "queues", "readers"];
         let shared_memory = match kind {
             Kind::Squid => litter

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::peers::pcs_configuration;
 use super::{Setup, start_hop};
@@ -58,6 +58,8 @@ fn one(setup: &Setup, folder: &Path, more: &str) -> Result<Warm> {
     let total = usize::try_from(setup.scale.warm_seconds * 1000 / 10)?;
     let (outcome, _) = job(total).run()?;
     let dialled = accepted(&mut hop)?.saturating_sub(before);
+    // No latency of nothing: 0 would pass for the best of all.
+    ensure!(outcome.done > 0, "none of {total} tunnels succeeded");
     Ok(Warm {
         p50_ms: outcome.p50_us / 1e3,
         p99_ms: outcome.p99_us / 1e3,
