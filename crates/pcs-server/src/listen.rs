@@ -35,7 +35,6 @@ impl Listeners {
         // taken: so the port is first claimed alone.
         let claim = open(address)?;
         claim.bind(&address.into())?;
-        claim.listen(1)?;
         let address = local_address(&claim)?;
         drop(claim);
         let sockets = (0..workers)
