@@ -12,6 +12,7 @@ use pcs_health::checker::Driver;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::args::ConfigArgs;
 use crate::core::{Core, announce};
@@ -157,7 +158,10 @@ impl App {
         let mut tasks = JoinSet::new();
         let pools = core.pools.clone();
         tasks.spawn(async move { pools.maintain().await });
-        tasks.spawn(checker.run(std::future::pending()));
+        // Ended by its own signal: checks that are dropped count as dead, and that is an error in the log.
+        let checks_end = CancellationToken::new();
+        let mut checks = JoinSet::new();
+        checks.spawn(checker.run(checks_end.clone().cancelled_owned()));
         let mut reloads = JoinSet::new();
         let mut retired: Vec<FrontDoor> = Vec::new();
         let watching = Arc::clone(&core);
@@ -184,6 +188,10 @@ impl App {
                     anyhow::bail!("the proxy port is no longer served");
                 }
                 Some(_) = reloads.join_next() => {}
+                Some(ended) = checks.join_next() => {
+                    ended.context("the health checks failed")?;
+                    anyhow::bail!("the health checks ended by themselves");
+                }
                 Some(ended) = tasks.join_next() => {
                     ended.context("a task of the server failed")?;
                     anyhow::bail!("a task of the server ended by itself");
@@ -194,6 +202,9 @@ impl App {
         service::stopping();
         let cut = drain(&core, &mut retired, &mut signals).await?;
         reloads.shutdown().await;
+        checks_end.cancel();
+        // Whatever is left after the time is dropped with the set.
+        let _ = timeout(DESKS_CLOSE, checks.join_next()).await;
         tasks.shutdown().await;
         // Last, so that the drain can be watched.
         if timeout(DESKS_CLOSE, core.close_desks()).await.is_err() {
