@@ -5,14 +5,14 @@
 
 use std::cell::RefCell;
 use std::io::Write as _;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use pcs_config::LogFormat;
-use pcs_server::{AccessRecord, RequestKind};
+use pcs_server::{AccessRecord, RequestKind, Subject};
 use tracing::Level;
 
 use crate::logging::LogSink;
+use crate::logging::write::{address, integer, millis, timestamp};
 
 thread_local! {
     static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -58,16 +58,25 @@ impl AccessLog {
 
 /// Writing into a `Vec` cannot fail, so the results below are dropped.
 fn json(line: &mut Vec<u8>, level: Level, record: &AccessRecord<'_>) {
+    line.extend_from_slice(br#"{"timestamp":""#);
+    timestamp(line, Timestamp::now());
+    // Writing into a Vec cannot fail.
     let _ = write!(
         line,
-        r#"{{"timestamp":"{:.3}","level":"{level}","event":"access","request_id":"{}","client":"{}","method":"#,
-        Timestamp::now(),
-        record.request_id,
-        record.client,
+        r#"","level":"{level}","event":"access","request_id":"{}","client":""#,
+        record.request_id
     );
+    address(line, record.client);
+    line.extend_from_slice(br#"","method":"#);
     string(line, record.method);
     line.extend_from_slice(br#","target":"#);
     match &record.target {
+        // Names and addresses have no character that JSON would escape.
+        Some(Subject::Tunnel(target)) => {
+            line.push(b'"');
+            target.append_to(line);
+            line.push(b'"');
+        }
         Some(target) => string(line, &target.to_string()),
         None => line.extend_from_slice(b"null"),
     }
@@ -75,24 +84,22 @@ fn json(line: &mut Vec<u8>, level: Level, record: &AccessRecord<'_>) {
     optional(line, record.pool);
     line.extend_from_slice(br#","proxy":"#);
     string(line, record.proxy);
-    let _ = write!(
-        line,
-        r#","attempts":{},"status":{},"connect_ms":"#,
-        record.attempts, record.status
-    );
+    line.extend_from_slice(br#","attempts":"#);
+    integer(line, record.attempts.into());
+    line.extend_from_slice(br#","status":"#);
+    integer(line, record.status.into());
+    line.extend_from_slice(br#","connect_ms":"#);
     match record.connect {
-        Some(connect) => {
-            let _ = write!(line, "{:.3}", millis(connect));
-        }
+        Some(connect) => millis(line, connect),
         None => line.extend_from_slice(b"null"),
     }
-    let _ = write!(
-        line,
-        r#","duration_ms":{:.3},"bytes_up":{},"bytes_down":{},"error":"#,
-        millis(record.duration),
-        record.bytes_up,
-        record.bytes_down,
-    );
+    line.extend_from_slice(br#","duration_ms":"#);
+    millis(line, record.duration);
+    line.extend_from_slice(br#","bytes_up":"#);
+    integer(line, record.bytes_up);
+    line.extend_from_slice(br#","bytes_down":"#);
+    integer(line, record.bytes_down);
+    line.extend_from_slice(br#","error":"#);
     optional(
         line,
         record
@@ -107,10 +114,10 @@ fn text(line: &mut Vec<u8>, level: Level, record: &AccessRecord<'_>) {
         .target
         .as_ref()
         .map_or_else(|| "-".to_owned(), ToString::to_string);
+    timestamp(line, Timestamp::now());
     let _ = write!(
         line,
-        "{:.3} {level:<5} access {} {} {} {} -> {}",
-        Timestamp::now(),
+        " {level:<5} access {} {} {} {} -> {}",
         record.status,
         printable(record.method),
         printable(&target),
@@ -122,12 +129,12 @@ fn text(line: &mut Vec<u8>, level: Level, record: &AccessRecord<'_>) {
     }
     let _ = write!(line, " attempts={}", record.attempts);
     if let Some(connect) = record.connect {
-        let _ = write!(line, " connect_ms={:.1}", millis(connect));
+        let _ = write!(line, " connect_ms={:.1}", connect.as_secs_f64() * 1000.0);
     }
     let _ = write!(
         line,
         " duration_ms={:.1} bytes_up={} bytes_down={}",
-        millis(record.duration),
+        record.duration.as_secs_f64() * 1000.0,
         record.bytes_up,
         record.bytes_down
     );
@@ -138,10 +145,6 @@ fn text(line: &mut Vec<u8>, level: Level, record: &AccessRecord<'_>) {
         let _ = write!(line, " error={error}");
     }
     let _ = writeln!(line, " request_id={}", record.request_id);
-}
-
-fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
 }
 
 /// A JSON string; nearly all need no escape.

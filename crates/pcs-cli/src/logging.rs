@@ -5,6 +5,7 @@
 
 mod layer;
 mod sink;
+pub(crate) mod write;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;

@@ -7,7 +7,6 @@ use pcs_admin::{Event, Feed, Metrics, RequestEnd};
 use pcs_models::{PoolName, ProxyId};
 use pcs_pool::{AttemptReport, Circuit, Events, Member};
 use pcs_server::{Access, AccessRecord, Counted, Rejection};
-use tokio::time::Instant;
 
 use crate::access::AccessLog;
 use crate::health::Checks;
@@ -39,7 +38,7 @@ impl Access for Observer {
         };
         let elapsed = record.connect.unwrap_or(record.duration);
         self.metrics
-            .request(end, record.proxy, elapsed, Instant::now().into_std());
+            .request(end, record.proxy, elapsed, record.at.into_std());
     }
 
     fn finished(&self, record: &AccessRecord<'_>) {

@@ -330,13 +330,13 @@ fn told(timing: &HopTiming) -> Told {
     ];
     Told {
         hop: timing.hop.to_string(),
-        address: timing.address.clone(),
+        address: timing.address.to_string(),
         phases: phases
             .iter()
             .filter(|(_, took)| !took.is_zero())
             .map(|(name, took)| (*name, millis(*took)))
             .collect(),
-        said: timing.said.clone(),
+        said: timing.said.as_ref().map(ToString::to_string),
         error: None,
     }
 }

@@ -43,7 +43,7 @@ pub(crate) fn talk(handshake: &mut dyn Handshake, data: &[u8], mut cuts: Cuts) -
     Talked {
         end,
         sent,
-        said: handshake.take_said(),
+        said: handshake.take_said().map(|said| said.to_string()),
     }
 }
 

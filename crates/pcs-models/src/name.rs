@@ -135,8 +135,15 @@ impl Default for PoolName {
 }
 
 /// What a hop is called in errors, answers and logs: `corporate`, a proxy's id, or its address.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct HopName(Arc<str>);
+#[derive(Clone)]
+pub struct HopName(HopText);
+
+/// The two fixed names are in every dial's account, so they cost no memory.
+#[derive(Clone)]
+enum HopText {
+    Fixed(&'static str),
+    Own(Arc<str>),
+}
 
 impl HopName {
     /// The corporate proxy.
@@ -146,44 +153,55 @@ impl HopName {
 
     /// The name of the corporate proxy.
     #[must_use]
-    pub fn corporate() -> Self {
-        Self(Self::CORPORATE.into())
+    pub const fn corporate() -> Self {
+        Self(HopText::Fixed(Self::CORPORATE))
     }
 
     /// The name of the target.
     #[must_use]
-    pub fn target() -> Self {
-        Self(Self::TARGET.into())
+    pub const fn target() -> Self {
+        Self(HopText::Fixed(Self::TARGET))
     }
 
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        match &self.0 {
+            HopText::Fixed(text) => text,
+            HopText::Own(text) => text,
+        }
     }
 }
 
+impl PartialEq for HopName {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for HopName {}
+
 impl From<&ProxyId> for HopName {
     fn from(id: &ProxyId) -> Self {
-        Self(id.0.clone())
+        Self(HopText::Own(id.0.clone()))
     }
 }
 
 impl From<&crate::Endpoint> for HopName {
     fn from(endpoint: &crate::Endpoint) -> Self {
-        Self(endpoint.to_string().into())
+        Self(HopText::Own(endpoint.to_string().into()))
     }
 }
 
 impl fmt::Display for HopName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for HopName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use pcs_models::Target;
 use pcs_tunnel::HopTiming;
+use tokio::time::Instant;
 
 use crate::RequestId;
 
@@ -73,6 +74,8 @@ pub struct AccessRecord<'a> {
     pub connect: Option<Duration>,
     /// Time since the head was read.
     pub duration: Duration,
+    /// Now: the end of `duration`, so that whoever is told need not read the clock again.
+    pub at: Instant,
     /// Bytes sent towards the target.
     pub bytes_up: u64,
     /// Bytes received from the target.

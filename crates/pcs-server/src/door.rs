@@ -54,7 +54,12 @@ pub(crate) fn attend(
             peer,
             input: Input::default(),
         };
-        let tunnel = door.closing.run_until_cancelled(greet(visitor)).await.flatten()?;
+        // Not `run_until_cancelled`, which holds what it runs twice.
+        let tunnel = tokio::select! {
+            biased;
+            () = door.closing.cancelled() => None,
+            tunnel = greet(visitor) => tunnel,
+        }?;
         Some(tunnel.start(&door.registry))
     });
     async move {
@@ -74,19 +79,16 @@ async fn greet(mut visitor: Visitor<'_>) -> Option<Tunnel> {
         Ok(Ok(0) | Err(_)) => return None,
         Ok(Ok(_)) => {}
         Err(_) if protocols.http => {
-            http::too_slow(visitor).await;
+            Box::pin(http::too_slow(visitor)).await;
             return None;
         }
         Err(_) => return None,
     }
     match visitor.input.unread().first() {
-        Some(&SOCKS5) if protocols.socks5 => socks::serve(visitor, deadline).await,
-        // Method names are tokens, and an empty line may come before them (RFC 9112 §2.2).
-        Some(b'A'..=b'Z' | b'a'..=b'z' | b'\r' | b'\n') if protocols.http => {
-            http::serve(visitor, deadline).await
-        }
-        // Text of some kind: an answer will be understood.
-        Some(b' '..=b'~') if protocols.http => http::serve(visitor, deadline).await,
+        Some(&SOCKS5) if protocols.socks5 => Box::pin(socks::serve(visitor, deadline)).await,
+        // Method names are tokens, an empty line may come before them (RFC 9112 §2.2), and to text of any other kind
+        // an answer will be understood.
+        Some(b' '..=b'~' | b'\r' | b'\n') if protocols.http => http::serve(visitor, deadline).await,
         first => {
             visitor
                 .door

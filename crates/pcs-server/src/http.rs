@@ -39,7 +39,7 @@ enum After {
     /// It ends here, and bytes of the client may still be on their way.
     Linger,
     /// It is a tunnel now.
-    Tunnel(Box<Standing>),
+    Tunnel(Standing),
 }
 
 /// An upstream on which the client authenticated itself to the target, kept for this client alone.
@@ -52,7 +52,7 @@ struct Pinned {
 /// What lives as long as the client's connection.
 struct Session<'d> {
     visitor: Visitor<'d>,
-    pinned: Option<Pinned>,
+    pinned: Option<Box<Pinned>>,
 }
 
 /// Why there is no head.
@@ -81,23 +81,24 @@ pub(crate) async fn serve(visitor: Visitor<'_>, deadline: Instant) -> Option<Tun
         let after = match read_head(&mut session.visitor, &live, first_deadline.take()).await {
             Ok(length) => session.answer(&live, length).await,
             Err(NoHead::Over) => After::Close,
-            Err(NoHead::Slow) => session.refuse_unread(&Answer::too_slow_client()).await,
+            // What ends a connection is boxed: it would be most of what each connection holds while it is served.
+            Err(NoHead::Slow) => Box::pin(session.refuse_unread(Answer::too_slow_client())).await,
             Err(NoHead::Bad(error)) => {
-                let max = live.settings.max_head_bytes;
-                session.refuse_unread(&refusal_of(error, max)).await
+                let answer = refusal_of(error, live.settings.max_head_bytes);
+                Box::pin(session.refuse_unread(answer)).await
             }
         };
         match after {
             After::Next => {}
             After::Close => return None,
             After::Linger => {
-                let _ = linger(&mut session.visitor.client).await;
+                let _ = Box::pin(linger(&mut session.visitor.client)).await;
                 return None;
             }
             After::Tunnel(standing) => {
                 return Some(Tunnel {
                     client: session.visitor.client,
-                    standing: *standing,
+                    standing,
                 });
             }
         }
@@ -110,7 +111,7 @@ pub(crate) async fn too_slow(visitor: Visitor<'_>) {
         visitor,
         pinned: None,
     };
-    session.refuse_unread(&Answer::too_slow_client()).await;
+    session.refuse_unread(Answer::too_slow_client()).await;
     let _ = linger(&mut session.visitor.client).await;
 }
 
@@ -176,17 +177,17 @@ impl Session<'_> {
         );
         self.visitor.input.consume(length);
         match ask {
-            Ok(Ask::Connect(ask)) => Box::pin(connect::serve(self, live, *ask)).await,
+            Ok(Ask::Connect(ask)) => Box::pin(connect::serve(self, live, ask)).await,
             Ok(Ask::Forward(ask)) => Box::pin(forward::serve(self, live, *ask)).await,
-            Ok(Ask::Local(ask)) => local::serve(self, live, ask).await,
-            Err(refusal) => self.refuse(*refusal).await,
+            Ok(Ask::Local(ask)) => Box::pin(local::serve(self, live, ask)).await,
+            Err(refusal) => Box::pin(self.refuse(*refusal)).await,
         }
     }
 
     /// Answers what could not be read as a request.
-    async fn refuse_unread(&mut self, answer: &Answer) -> After {
+    async fn refuse_unread(&mut self, answer: Answer) -> After {
         let ticket = self.ticket(RequestKind::Local, "-".into(), Matter::Unknown);
-        self.tell(ticket, answer, Wire::CLOSE).await;
+        self.tell(ticket, &answer, Wire::CLOSE).await;
         After::Linger
     }
 

@@ -139,8 +139,9 @@ impl Ticket {
     /// The client was given the answer that came through the chain.
     pub(crate) fn answered(&mut self, status: u16) {
         self.status = status;
-        self.connect = Some(self.begun.elapsed());
-        self.shared.access.answered(&self.record());
+        let now = Instant::now();
+        self.connect = Some(now.saturating_duration_since(self.begun));
+        self.shared.access.answered(&self.record(now));
         self.timings = Vec::new();
     }
 
@@ -149,7 +150,7 @@ impl Ticket {
         self.status = answer.status;
         self.error = (answer.status >= 400).then_some(answer.error);
         self.rejected = answer.rejected;
-        self.shared.access.answered(&self.record());
+        self.shared.access.answered(&self.record(Instant::now()));
         self.timings = Vec::new();
     }
 
@@ -168,11 +169,11 @@ impl Ticket {
 
     fn tell(&mut self) {
         if !std::mem::replace(&mut self.told, true) {
-            self.shared.access.finished(&self.record());
+            self.shared.access.finished(&self.record(Instant::now()));
         }
     }
 
-    fn record(&self) -> AccessRecord<'_> {
+    fn record(&self, now: Instant) -> AccessRecord<'_> {
         AccessRecord {
             request_id: self.id,
             client: self.client,
@@ -194,7 +195,8 @@ impl Ticket {
             attempts: self.attempts,
             status: self.status,
             connect: self.connect,
-            duration: self.begun.elapsed(),
+            at: now,
+            duration: now.saturating_duration_since(self.begun),
             bytes_up: self.up,
             bytes_down: self.down,
             error: self.error,

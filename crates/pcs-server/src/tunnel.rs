@@ -38,42 +38,42 @@ impl Standing {
     /// # Cancel safety
     ///
     /// Dropping the future gives the stream up.
-    pub(crate) async fn announce(
+    pub(crate) fn announce(
         client: &mut TcpStream,
         head: &[u8],
         status: u16,
         early: Bytes,
         connected: Connected,
-        mut ticket: Ticket,
-    ) -> Option<Self> {
-        let Connected {
-            stream, mut outcome, ..
-        } = connected;
+        ticket: Ticket,
+    ) -> impl Future<Output = Option<Self>> {
+        let Connected { stream, outcome, .. } = connected;
         let (said, io) = stream.into_parts();
-        let down = said.len() as u64;
-        let mut first: io::Result<()> = client.write_all_buf(&mut head.chain(said)).await;
-        if first.is_ok() {
-            first = client.flush().await;
-        }
-        if first.is_err() {
-            ticket.broke("client_gone");
-            return None;
-        }
-        ticket.answered(status);
-        ticket.down += down;
-        outcome.moved(0, down);
-        Some(Self {
+        let mut standing = Self {
             early,
             upstream: ChainStream::new(io),
             account: Box::new(Account { outcome, ticket }),
-        })
+        };
+        // The future holds the small things only; no flush, for a bare socket has nothing to flush.
+        async move {
+            let down = said.len() as u64;
+            let told: io::Result<()> = client.write_all_buf(&mut head.chain(said)).await;
+            let Account { outcome, ticket } = &mut *standing.account;
+            if told.is_err() {
+                ticket.broke("client_gone");
+                return None;
+            }
+            ticket.answered(status);
+            ticket.down += down;
+            outcome.moved(0, down);
+            Some(standing)
+        }
     }
 }
 
 /// A tunnel on its way: all that an idle one holds.
 pub(crate) struct Carried {
     relay: Relay,
-    account: Account,
+    account: Box<Account>,
 }
 
 impl Tunnel {
@@ -87,7 +87,7 @@ impl Tunnel {
         let client = ChainStream::from(self.client).rewound(early);
         Box::new(Carried {
             relay: Relay::new(client, upstream).registered(registry),
-            account: *account,
+            account,
         })
     }
 }
@@ -106,7 +106,7 @@ impl Carried {
 
 impl Account {
     /// The relay is over.
-    pub(crate) fn close(mut self, report: &RelayReport) {
+    pub(crate) fn close(mut self: Box<Self>, report: &RelayReport) {
         // A proxy that says 200 and then hangs up has built nothing: its owner wants to know.
         let hung_up = matches!(report.ended_by, EndedBy::UpstreamClosed | EndedBy::UpstreamError);
         if hung_up && report.up > 0 && report.down == 0 && self.ticket.down == 0 {

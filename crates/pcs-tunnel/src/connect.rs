@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use pcs_models::{Blame, FailureKind, HopName, PoolName, ProxyId, Secret, SessionId, Target};
 use tokio::time::Instant;
 
+use crate::wire::Said;
 use crate::{ChainStream, DialError};
 
 /// A boxed future: one allocation a connection is noise beside a handshake.
@@ -138,8 +140,8 @@ pub enum Form {
 pub struct HopTiming {
     /// The hop, or [`HopName::TARGET`].
     pub hop: HopName,
-    /// The socket address or authority that was dialled.
-    pub address: String,
+    /// What was dialled.
+    pub address: HopAddress,
     /// Name resolution (first hop and direct dials only).
     pub dns: Duration,
     /// TCP connect (first hop and direct dials only).
@@ -149,7 +151,25 @@ pub struct HopTiming {
     /// The hop before this one being asked for it (CONNECT, SOCKS, authentication legs included).
     pub handshake: Duration,
     /// What the hop before this one said: a status line or SOCKS reply. Never a secret.
-    pub said: Option<String>,
+    pub said: Option<Said>,
+}
+
+/// What was dialled on the way to a hop. Kept as it is and shown only when somebody asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HopAddress {
+    /// The address of the socket.
+    Socket(SocketAddr),
+    /// The host and port that the hop before was asked for, or that never became a socket.
+    Place(Target),
+}
+
+impl fmt::Display for HopAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(address) => address.fmt(f),
+            Self::Place(place) => place.fmt(f),
+        }
+    }
 }
 
 /// A stream handed out, and the way back for what becomes of it.

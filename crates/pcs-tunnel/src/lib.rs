@@ -10,6 +10,7 @@ mod connect;
 mod error;
 mod net;
 mod relay;
+mod scratch;
 mod stream;
 pub mod wire;
 
@@ -18,8 +19,8 @@ pub use chain::{
     FixedChain, IntoHop, PreparedChain, WarmStream,
 };
 pub use connect::{
-    Attempt, BoxFuture, Connect, ConnectRequest, Connected, Form, HopTiming, Outcome, Purpose, Unobserved,
-    Verdict, Via,
+    Attempt, BoxFuture, Connect, ConnectRequest, Connected, Form, HopAddress, HopTiming, Outcome, Purpose,
+    Unobserved, Verdict, Via,
 };
 pub use error::DialError;
 pub use net::{NetError, Network, NetworkSettings, OwnListeners, Resolve, SystemResolver, TcpDialed};

@@ -10,7 +10,6 @@
 mod flow;
 mod pipe;
 mod registry;
-mod scratch;
 
 use std::any::Any;
 use std::fmt;

@@ -16,7 +16,7 @@ mod socks5;
 pub use auth::{Login, NtlmIdentity, Scheme};
 pub use basic::basic;
 pub use connect::{HttpConnect, HttpProbe};
-pub use error::{AuthProblem, HandshakeError, Reason, SocksReply};
+pub use error::{AuthProblem, HandshakeError, Reason, Said, SocksReply};
 pub use socks4::Socks4Connect;
 pub use socks5::{Socks5Connect, Socks5Greeting};
 
@@ -33,7 +33,7 @@ pub trait Handshake: Send {
     fn advance(&mut self, received: &[u8], out: &mut Vec<u8>) -> Result<Progress, HandshakeError>;
 
     /// What the hop answered last, for people: a status line or a SOCKS reply, made printable.
-    fn take_said(&mut self) -> Option<String> {
+    fn take_said(&mut self) -> Option<Said> {
         None
     }
 }

@@ -11,6 +11,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
 use super::LogSink;
+use super::write::timestamp;
 
 /// Writes each event as one line.
 pub(super) struct LineLayer {
@@ -96,12 +97,10 @@ impl Visit for Fields {
 fn json_line(level: Level, fields: &Fields) -> Vec<u8> {
     let mut line = Vec::with_capacity(256);
     let event = fields.event.as_deref().unwrap_or("log");
+    line.extend_from_slice(br#"{"timestamp":""#);
+    timestamp(&mut line, Timestamp::now());
     // Writing into a Vec cannot fail.
-    let _ = write!(
-        line,
-        r#"{{"timestamp":"{:.3}","level":"{level}","event":"#,
-        Timestamp::now()
-    );
+    let _ = write!(line, r#"","level":"{level}","event":"#);
     json_value(&mut line, &event.into());
     let message = fields.message.as_deref().map(|text| ("message", text.into()));
     for (name, value) in message.iter().chain(&fields.rest) {
@@ -128,7 +127,8 @@ fn text_line(level: Level, fields: &Fields, colour: bool) -> Vec<u8> {
         (true, Level::INFO) => ("\x1b[32m", "\x1b[0m"),
         (true, _) => ("\x1b[2m", "\x1b[0m"),
     };
-    let _ = write!(line, "{:.3} {on}{level:<5}{off}", Timestamp::now());
+    timestamp(&mut line, Timestamp::now());
+    let _ = write!(line, " {on}{level:<5}{off}");
     if let Some(event) = &fields.event {
         let _ = write!(line, " {event}");
     }

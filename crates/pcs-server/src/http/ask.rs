@@ -21,7 +21,7 @@ use crate::users::{Login, ParameterError, Parameters};
 
 /// What a client asks for. Owns what it needs: the head's bytes are given back.
 pub(super) enum Ask {
-    Connect(Box<ConnectAsk>),
+    Connect(ConnectAsk),
     Forward(Box<ForwardAsk>),
     Local(LocalAsk),
 }
@@ -162,11 +162,11 @@ fn read_connect(
                 to_head: false,
                 connection: persistence(head),
             };
-            Ok(Ask::Connect(Box::new(ConnectAsk {
+            Ok(Ask::Connect(ConnectAsk {
                 target,
                 parameters,
                 wire,
-            })))
+            }))
         }
         Err(answer) => Err(refuse(
             answer,

@@ -48,7 +48,7 @@ pub(super) async fn serve(session: &mut Session<'_>, live: &Live, ask: ConnectAs
                 ticket,
             )
             .await
-            .map_or(After::Close, |standing| After::Tunnel(Box::new(standing)))
+            .map_or(After::Close, After::Tunnel)
         }
         Err(error) => {
             ticket.failed(&request, &error);
@@ -56,7 +56,7 @@ pub(super) async fn serve(session: &mut Session<'_>, live: &Live, ask: ConnectAs
             if !session.visitor.input.is_empty() || session.is_draining() {
                 wire.connection = Persistence::Close;
             }
-            session.tell(ticket, &Answer::to_failure(&error), wire).await;
+            Box::pin(session.tell(ticket, &Answer::to_failure(&error), wire)).await;
             if wire.connection == Persistence::Close {
                 After::Linger
             } else {

@@ -70,11 +70,11 @@ impl Forwarding<'_, '_> {
     /// Gives the upstream back, or keeps it for this client where it is authenticated as this client.
     fn keep(&mut self, connected: Connected) {
         if self.ask.pins {
-            self.session.pinned = Some(Pinned {
+            self.session.pinned = Some(Box::new(Pinned {
                 target: self.ask.target.clone(),
                 parameters: self.ask.parameters.clone(),
                 connected,
-            });
+            }));
         } else {
             let Connected { stream, outcome, .. } = connected;
             outcome.park(stream);
@@ -116,6 +116,6 @@ impl Forwarding<'_, '_> {
             self.ticket,
         )
         .await
-        .map_or(After::Close, |standing| After::Tunnel(Box::new(standing)))
+        .map_or(After::Close, After::Tunnel)
     }
 }

@@ -115,7 +115,7 @@ impl Forwarding<'_, '_> {
 
     /// A stream: the one this client authenticated on, else whatever the connector has.
     async fn stream(&mut self) -> Result<Connected, DialError> {
-        let is_ours = |pinned: &mut Pinned| {
+        let is_ours = |pinned: &mut Box<Pinned>| {
             pinned.target == self.ask.target && pinned.parameters == self.ask.parameters
         };
         let mut connected = match self.session.pinned.take_if(is_ours) {

@@ -15,7 +15,7 @@ use crate::wire::{
     Handshake, HandshakeError, HttpConnect, HttpProbe, Login, Scheme, Socks4Connect, Socks5Connect,
     Socks5Greeting,
 };
-use crate::{BoxFuture, ChainStream, DialError, Form, HopTiming, Io, Purpose};
+use crate::{BoxFuture, ChainStream, DialError, Form, HopAddress, HopTiming, Io, Purpose};
 
 /// How often hops may ask to be dialled again with credentials: each once, and once more for a forgotten scheme.
 const MAX_REDIALS: usize = 4;
@@ -170,6 +170,8 @@ struct Way<'a> {
     deadline: Instant,
     buffers: Buffers,
     timings: Vec<HopTiming>,
+    /// When the last phase ended: each begins where the one before did, so the clock is read once for each.
+    clock: Instant,
     /// The SOCKS5 hop that was reached has been greeted already.
     greeted: bool,
     /// The hop that is known to ask for no credentials.
@@ -191,6 +193,7 @@ impl<'a> Way<'a> {
             deadline,
             buffers: Buffers::default(),
             timings,
+            clock: Instant::now(),
             greeted: false,
             unasked: None,
         }
@@ -224,7 +227,7 @@ impl<'a> Way<'a> {
             let Some(place) = self.chain.place(behind) else {
                 break;
             };
-            self.begin(next.name.clone(), place.to_string());
+            self.begin(next.name.clone(), place.clone());
             self.ask(at, hop, &mut stream, place).await?;
             stream = self.secure(behind, next, stream).await?;
         }
@@ -240,7 +243,7 @@ impl<'a> Way<'a> {
         let mut stream = self.advance(stream, 0, goal).await?;
         if hop.protocol == Protocol::Socks5 && !self.chain.is_per_session(goal) {
             let shown = self.shown(goal)?;
-            let credentials = shown.as_ref().map(|shown| &shown.credentials);
+            let credentials = shown.as_ref().map(|shown| &*shown.credentials);
             let result = self
                 .talk(&mut stream, &mut Socks5Greeting::new(credentials))
                 .await;
@@ -272,7 +275,7 @@ impl<'a> Way<'a> {
             if request.purpose == Purpose::Forward && last.protocol.is_http() {
                 form = self.authorize(at, last, &mut stream, request.target).await?;
             } else {
-                self.begin(HopName::target(), request.target.to_string());
+                self.begin(HopName::target(), request.target.clone());
                 self.ask(at, last, &mut stream, request.target).await?;
             }
         }
@@ -284,24 +287,31 @@ impl<'a> Way<'a> {
     }
 
     async fn tcp(&mut self, target: &Target) -> Result<ChainStream, Stop> {
-        let (endpoint, name) = match self.chain.hop(0) {
-            Some(hop) => (hop.endpoint.clone(), hop.name.clone()),
-            None => (target.as_endpoint(), HopName::target()),
-        };
         let deadline = self.within(self.connector.timeouts.connect);
-        let begun = Instant::now();
-        self.begin(name, endpoint.to_string());
-        match self.connector.network.connect_tcp(&endpoint, deadline).await {
+        let network = &self.connector.network;
+        let dialed = match self.chain.hop(0).zip(self.chain.place(0)) {
+            Some((hop, place)) => {
+                self.begin(hop.name.clone(), place.clone());
+                network.connect_hop(&hop.endpoint, deadline).await
+            }
+            None => {
+                self.begin(HopName::target(), target.clone());
+                Box::pin(network.connect_tcp(&target.as_endpoint(), deadline)).await
+            }
+        };
+        match dialed {
             Ok(dialed) => {
+                self.clock = dialed.at;
                 if let Some(timing) = self.timings.last_mut() {
-                    timing.address = dialed.address.to_string();
+                    timing.address = HopAddress::Socket(dialed.address);
                     (timing.dns, timing.tcp) = (dialed.dns, dialed.tcp);
                 }
                 Ok(dialed.stream.into())
             }
             Err(error) => {
+                let took = self.lap();
                 if let Some(timing) = self.timings.last_mut() {
-                    timing.tcp = begun.elapsed();
+                    timing.tcp = took;
                 }
                 Err(self.failed(unreachable(self.chain.spec(), 0, error)))
             }
@@ -314,12 +324,12 @@ impl<'a> Way<'a> {
             return Ok(stream);
         }
         let deadline = self.within(self.connector.timeouts.connect);
-        let begun = Instant::now();
         let network = &self.connector.network;
         // Boxed: its state is several times that of all the rest, and most hops need none.
         let secured = Box::pin(network.tls(stream, &hop.endpoint.host, &hop.tls, deadline)).await;
+        let took = self.lap();
         if let Some(timing) = self.timings.last_mut() {
-            timing.tls = begun.elapsed();
+            timing.tls = took;
         }
         match secured {
             Ok(secured) => Ok(ChainStream::new(Io::Tls(Box::new(secured)))),
@@ -336,7 +346,6 @@ impl<'a> Way<'a> {
         next: &Target,
     ) -> Result<(), Stop> {
         let shown = self.shown(at)?;
-        let begun = Instant::now();
         let (result, named) = match hop.protocol {
             Protocol::Http | Protocol::Https => {
                 let login = self.chain.login(at, shown.as_ref());
@@ -351,7 +360,7 @@ impl<'a> Way<'a> {
                 (self.talk(stream, &mut Socks4Connect::new(next, user)).await, true)
             }
             Protocol::Socks5 => {
-                let credentials = shown.as_ref().map(|shown| &shown.credentials);
+                let credentials = shown.as_ref().map(|shown| &*shown.credentials);
                 let greeted = if std::mem::take(&mut self.greeted) {
                     Ok(())
                 } else {
@@ -363,7 +372,7 @@ impl<'a> Way<'a> {
                 }
             }
         };
-        self.told(begun.elapsed());
+        self.told();
         result.map_err(|error| self.stopped(at, next, named, error))
     }
 
@@ -389,12 +398,11 @@ impl<'a> Way<'a> {
         };
         // A hop that was told to expect NTLM answers by itself; another may turn to the target.
         let named = hop.auth == AuthScheme::Auto;
-        self.begin(HopName::target(), target.to_string());
-        let begun = Instant::now();
+        self.begin(HopName::target(), target.clone());
         let mut talk = HttpProbe::new(target, login);
         let result = self.talk(stream, &mut talk).await;
         self.remember(at, hop, &result, talk.scheme());
-        self.told(begun.elapsed());
+        self.told();
         match result {
             // A body behind an answer to HEAD would be taken for the answer to the first real request.
             Ok(()) if !stream.early().is_empty() => {
@@ -410,6 +418,7 @@ impl<'a> Way<'a> {
 
     async fn talk(&mut self, stream: &mut ChainStream, talk: &mut dyn Handshake) -> Result<(), DriveError> {
         let patience = Patience {
+            asked: self.clock,
             answer: self.connector.timeouts.read,
             deadline: self.deadline,
         };
@@ -420,7 +429,7 @@ impl<'a> Way<'a> {
         result
     }
 
-    fn shown(&mut self, at: usize) -> Result<Option<Shown>, Stop> {
+    fn shown(&mut self, at: usize) -> Result<Option<Shown<'a>>, Stop> {
         self.chain
             .credentials(at, self.session)
             .map_err(|error| self.failed(bad_session(error)))
@@ -447,11 +456,11 @@ impl<'a> Way<'a> {
         }
     }
 
-    fn begin(&mut self, hop: HopName, address: String) {
+    fn begin(&mut self, hop: HopName, place: Target) {
         let none = Duration::ZERO;
         self.timings.push(HopTiming {
             hop,
-            address,
+            address: HopAddress::Place(place),
             dns: none,
             tcp: none,
             tls: none,
@@ -460,7 +469,14 @@ impl<'a> Way<'a> {
         });
     }
 
-    fn told(&mut self, took: Duration) {
+    /// The time since the last phase ended.
+    fn lap(&mut self) -> Duration {
+        let now = Instant::now();
+        now.saturating_duration_since(std::mem::replace(&mut self.clock, now))
+    }
+
+    fn told(&mut self) {
+        let took = self.lap();
         if let Some(timing) = self.timings.last_mut() {
             timing.handshake = took;
         }
@@ -471,7 +487,7 @@ impl<'a> Way<'a> {
     }
 
     fn within(&self, phase: Duration) -> Instant {
-        self.deadline.min(Instant::now() + phase)
+        self.deadline.min(self.clock + phase)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What of a chain can be made before anybody asks.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -102,15 +103,14 @@ impl PreparedChain {
         &self,
         index: usize,
         session: Option<&SessionId>,
-    ) -> Result<Option<Shown>, CredentialsError> {
+    ) -> Result<Option<Shown<'_>>, CredentialsError> {
         let Some(credentials) = self.hop(index).and_then(|hop| hop.credentials.as_ref()) else {
             return Ok(None);
         };
-        let basic_value = self.hops.get(index).and_then(|hop| hop.basic.clone());
-        if let Some(value) = basic_value {
+        if let Some(value) = self.hops.get(index).and_then(|hop| hop.basic.as_ref()) {
             return Ok(Some(Shown {
-                credentials: credentials.clone(),
-                basic: value,
+                credentials: Cow::Borrowed(credentials),
+                basic: Cow::Borrowed(value),
             }));
         }
         let filled = match session {
@@ -121,13 +121,13 @@ impl PreparedChain {
         };
         let value = basic(&filled);
         Ok(Some(Shown {
-            credentials: filled,
-            basic: value,
+            credentials: Cow::Owned(filled),
+            basic: Cow::Owned(value),
         }))
     }
 
     /// What the hop at `index` may be shown of them, and in which order.
-    pub(super) fn login<'a>(&'a self, index: usize, shown: Option<&'a Shown>) -> Login<'a> {
+    pub(super) fn login<'a>(&'a self, index: usize, shown: Option<&'a Shown<'a>>) -> Login<'a> {
         let (Some(hop), Some(shown)) = (self.hop(index), shown) else {
             return Login::NONE;
         };
@@ -137,12 +137,14 @@ impl PreparedChain {
             domain,
             shown.credentials.password().expose(),
         );
-        let ntlm = Some(NtlmIdentity {
-            account,
-            fresh: fresh(),
-        });
+        let ntlm = || {
+            Some(NtlmIdentity {
+                account,
+                fresh: fresh(),
+            })
+        };
         // A domain's password never goes in the clear, whatever else is configured.
-        let basic = Some(&shown.basic).filter(|_| hop.domain.is_none());
+        let basic = Some(&*shown.basic).filter(|_| hop.domain.is_none());
         match hop.auth {
             AuthScheme::Basic => Login {
                 first: Scheme::Basic,
@@ -155,25 +157,25 @@ impl PreparedChain {
                 first: Scheme::Ntlm,
                 may_switch: false,
                 basic: None,
-                ntlm,
+                ntlm: ntlm(),
                 known: true,
             },
             AuthScheme::Auto => Login {
                 first: self.learnt(index),
                 may_switch: true,
                 basic,
-                ntlm,
+                ntlm: ntlm(),
                 known: true,
             },
         }
     }
 }
 
-/// Credentials as they are shown in one dial.
-#[derive(Debug, Clone)]
-pub(super) struct Shown {
-    pub(super) credentials: Credentials,
-    pub(super) basic: Secret,
+/// Credentials as they are shown in one dial: the chain's own, or those of a session.
+#[derive(Debug)]
+pub(super) struct Shown<'a> {
+    pub(super) credentials: Cow<'a, Credentials>,
+    pub(super) basic: Cow<'a, Secret>,
 }
 
 #[expect(

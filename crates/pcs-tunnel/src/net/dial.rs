@@ -6,15 +6,19 @@ use std::net::SocketAddr;
 use tokio::net::TcpStream;
 
 use super::own::Suspicion;
-use super::{NetError, OwnListeners};
+use super::{Greeting, NetError, OwnListeners};
 
 /// Connects to one address, unless it is our own.
-pub(super) async fn connect(address: SocketAddr, own: &OwnListeners) -> Result<TcpStream, NetError> {
+pub(super) async fn connect(
+    address: SocketAddr,
+    greeting: Greeting,
+    own: &OwnListeners,
+) -> Result<TcpStream, NetError> {
     let suspicion = own.suspect(address);
     if suspicion == Suspicion::Certain {
         return Err(NetError::Loop { address });
     }
-    let stream = open(address)
+    let stream = open(address, greeting)
         .await
         .map_err(|source| NetError::Connect { address, source })?;
     if suspicion == Suspicion::IfLocal && ends_here(&stream, address) {
@@ -30,10 +34,10 @@ fn ends_here(stream: &TcpStream, address: SocketAddr) -> bool {
     local.is_ok_and(|local| local.ip().to_canonical() == address.ip().to_canonical())
 }
 
-/// Four system calls: socket, option, connect, registration. The readiness event itself says whether the connection
+/// Five system calls: socket, two options, connect, registration. The readiness event itself says whether the connection
 /// stands, so `SO_ERROR` is asked for only when it does not.
 #[cfg(target_os = "linux")]
-async fn open(address: SocketAddr) -> io::Result<TcpStream> {
+async fn open(address: SocketAddr, greeting: Greeting) -> io::Result<TcpStream> {
     use rustix::io::Errno;
     use socket2::{Domain, Socket, Type};
     use tokio::io::Interest;
@@ -44,6 +48,10 @@ async fn open(address: SocketAddr) -> io::Result<TcpStream> {
         None,
     )?;
     socket.set_tcp_nodelay(true)?;
+    if greeting == Greeting::Ours {
+        // Whether an acknowledgement waits is the kernel's to decide; this is a hint.
+        let _ = socket.set_tcp_quickack(false);
+    }
     let under_way = match socket.connect(&address.into()) {
         Ok(()) => false,
         Err(error) if Errno::from_io_error(&error) == Some(Errno::INPROGRESS) => true,
@@ -62,7 +70,7 @@ async fn open(address: SocketAddr) -> io::Result<TcpStream> {
 }
 
 #[cfg(not(target_os = "linux"))]
-async fn open(address: SocketAddr) -> io::Result<TcpStream> {
+async fn open(address: SocketAddr, _greeting: Greeting) -> io::Result<TcpStream> {
     use tokio::net::TcpSocket;
 
     let socket = if address.is_ipv4() {

@@ -18,8 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop::has_budget_remaining;
 
 use super::pipe::{self, Pipe};
-use super::scratch::{self, Scratch};
 use crate::Io;
+use crate::scratch::{self, Scratch};
 
 /// One direction: what is read but not written yet, and how far it has come.
 pub(super) struct Flow {

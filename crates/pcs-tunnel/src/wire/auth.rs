@@ -142,7 +142,16 @@ impl<'a> Auth<'a> {
 
     /// Writes the field for the next request, if there is one.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        if let Some(value) = self.value() {
+        let made;
+        let value = match &self.shown {
+            Shown::Nothing => return,
+            Shown::Basic => self.login.basic,
+            Shown::Negotiate | Shown::Authenticate(_) => {
+                made = self.value();
+                made.as_ref()
+            }
+        };
+        if let Some(value) = value {
             out.extend_from_slice(b"Proxy-Authorization: ");
             out.extend_from_slice(value.expose().as_bytes());
             out.extend_from_slice(b"\r\n");

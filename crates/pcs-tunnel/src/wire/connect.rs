@@ -12,13 +12,11 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use std::io::Write as _;
-
 use pcs_models::{Secret, Target};
 
 use super::answer::{Answer, Answers, Drain, Rest};
 use super::auth::{Auth, Login, Next, Scheme};
-use super::{AuthProblem, Handshake, HandshakeError, Progress};
+use super::{AuthProblem, Handshake, HandshakeError, Progress, Said};
 
 /// Asks an HTTP hop for a tunnel, with as many legs as its way to authenticate needs.
 #[derive(Debug)]
@@ -50,7 +48,7 @@ impl Handshake for HttpConnect<'_> {
         self.0.advance(received, out)
     }
 
-    fn take_said(&mut self) -> Option<String> {
+    fn take_said(&mut self) -> Option<Said> {
         self.0.said.take()
     }
 }
@@ -94,7 +92,7 @@ impl Handshake for HttpProbe<'_> {
         self.0.advance(received, out)
     }
 
-    fn take_said(&mut self) -> Option<String> {
+    fn take_said(&mut self) -> Option<Said> {
         self.0.said.take()
     }
 }
@@ -120,7 +118,7 @@ struct Talk<'a> {
     answers: Answers,
     drain: Option<Drain>,
     state: State,
-    said: Option<String>,
+    said: Option<Said>,
     /// A HEAD was answered by something else than 407: the hop asks for no credentials.
     answered_unasked: bool,
 }
@@ -184,7 +182,7 @@ impl<'a> Talk<'a> {
 
     /// Takes an answer; says whether the talk is over.
     fn judge(&mut self, answer: &Answer) -> Result<bool, HandshakeError> {
-        self.said = Some(format!("{}{}", answer.status, answer.reason));
+        self.said = Some(Said::Status(answer.status, answer.reason.clone()));
         match (answer.status, self.request) {
             (407, _) => self.challenged(answer).map(|()| false),
             (200..=299, Request::Connect) => Ok(true),
@@ -223,8 +221,7 @@ impl<'a> Talk<'a> {
         };
         out.extend_from_slice(method);
         let authority = out.len();
-        // Writing to a vector cannot fail.
-        let _ = write!(out, "{}", self.target);
+        self.target.append_to(out);
         let end = out.len();
         let rest: &[u8] = match self.request {
             Request::Connect => b" HTTP/1.1\r\nHost: ",

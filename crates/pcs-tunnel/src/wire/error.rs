@@ -2,6 +2,7 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+use std::borrow::Cow;
 use std::fmt;
 
 use pcs_models::FailureKind;
@@ -110,9 +111,34 @@ pub enum AuthProblem {
     Challenge(#[from] NtlmError),
 }
 
+/// What a hop said, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Said {
+    /// The status and reason phrase of an HTTP answer.
+    Status(u16, Reason),
+    /// A SOCKS hop did what it was asked.
+    Granted(&'static str),
+    /// A SOCKS hop did not.
+    Reply(SocksReply),
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status, reason) => write!(f, "{status}{reason}"),
+            Self::Granted(text) => f.write_str(text),
+            Self::Reply(reply) => reply.fmt(f),
+        }
+    }
+}
+
 /// A reason phrase from a hop: made printable, bounded.
 #[derive(Clone, PartialEq, Eq, Default)]
-pub struct Reason(Box<str>);
+pub struct Reason(Cow<'static, str>);
+
+/// What proxies say to a CONNECT that went well; kept by reference, as every tunnel has one.
+const USUAL: [&str; 4] = ["OK", "Connection established", "Connection Established", "Ok"];
 
 impl Reason {
     /// The most characters that are kept.
@@ -121,8 +147,12 @@ impl Reason {
     /// Takes what a hop said: characters that are not printable ASCII become `?`.
     #[must_use]
     pub fn new(text: &str) -> Self {
+        let text = text.trim();
+        if let Some(usual) = USUAL.into_iter().find(|usual| *usual == text) {
+            return Self(Cow::Borrowed(usual));
+        }
         let printable = |char: char| if matches!(char, ' '..='~') { char } else { '?' };
-        Self(text.trim().chars().take(Self::MAX).map(printable).collect())
+        Self(Cow::Owned(text.chars().take(Self::MAX).map(printable).collect()))
     }
 
     /// The phrase, possibly empty.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use pcs_models::{Host, Target};
 
-use super::{Handshake, HandshakeError, Progress, SocksReply};
+use super::{Handshake, HandshakeError, Progress, Said, SocksReply};
 
 /// CONNECT through a SOCKS4 hop. Names go as they are (4a): the hop resolves them.
 #[derive(Debug)]
@@ -72,10 +72,10 @@ impl Handshake for Socks4Connect<'_> {
         }
     }
 
-    fn take_said(&mut self) -> Option<String> {
+    fn take_said(&mut self) -> Option<Said> {
         match self.reply.take()? {
-            GRANTED => Some("SOCKS4 granted".to_owned()),
-            code => Some(SocksReply::V4(code).to_string()),
+            GRANTED => Some(Said::Granted("SOCKS4 granted")),
+            code => Some(Said::Reply(SocksReply::V4(code))),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use pcs_models::{Credentials, Host, Target};
 
-use super::{AuthProblem, Handshake, HandshakeError, Progress, SocksReply};
+use super::{AuthProblem, Handshake, HandshakeError, Progress, Said, SocksReply};
 
 /// Which method, and the credentials if the hop asks for them.
 #[derive(Debug)]
@@ -199,10 +199,10 @@ impl Handshake for Socks5Connect<'_> {
         Ok(Progress::Done { consumed: length })
     }
 
-    fn take_said(&mut self) -> Option<String> {
+    fn take_said(&mut self) -> Option<Said> {
         match self.reply.take()? {
-            SUCCEEDED => Some("SOCKS5 succeeded".to_owned()),
-            code => Some(SocksReply::V5(code).to_string()),
+            SUCCEEDED => Some(Said::Granted("SOCKS5 succeeded")),
+            code => Some(Said::Reply(SocksReply::V5(code))),
         }
     }
 }

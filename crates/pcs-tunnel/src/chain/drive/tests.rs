@@ -3,7 +3,7 @@ use std::pin::pin;
 use std::task::Poll;
 
 use pcs_models::Target;
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncReadExt as _, DuplexStream};
 
 use super::*;
 use crate::Io;
@@ -24,6 +24,7 @@ fn pair() -> (ChainStream, DuplexStream) {
 fn patience(answer: u64, whole: u64) -> Patience {
     let seconds = Duration::from_secs;
     Patience {
+        asked: Instant::now(),
         answer: seconds(answer),
         deadline: Instant::now() + seconds(whole),
     }

@@ -1,9 +1,9 @@
-//! Buffers that a thread lends to whichever tunnel is polled.
+//! Buffers that a thread lends to whichever tunnel or handshake is polled.
 
 use std::cell::RefCell;
 
 /// Bytes per buffer: where copying is cheapest per gigabyte (docs/performance.md).
-pub(super) const SIZE: usize = 128 * 1024;
+pub(crate) const SIZE: usize = 128 * 1024;
 
 /// Buffers that a thread keeps for later. More exist only while more tunnels have an unwritten rest.
 const KEPT: usize = 4;
@@ -14,19 +14,19 @@ thread_local! {
 
 /// A buffer on loan; dropping it gives it back to the thread that drops it.
 #[derive(Debug)]
-pub(super) struct Scratch(Box<[u8]>);
+pub(crate) struct Scratch(Box<[u8]>);
 
 impl Scratch {
-    pub(super) fn take() -> Self {
+    pub(crate) fn take() -> Self {
         let free = FREE.try_with(|free| free.borrow_mut().pop()).ok().flatten();
         Self(free.unwrap_or_else(|| vec![0; SIZE].into_boxed_slice()))
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
 
-    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.0
     }
 }
