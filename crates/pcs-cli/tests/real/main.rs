@@ -18,6 +18,7 @@ mod chain;
 mod clients;
 mod commands;
 mod deploy;
+mod errors;
 mod failure;
 mod healing;
 mod metrics;
