@@ -18,6 +18,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("strace", "counts system calls for the benchmark"),
     ("valgrind", "counts instructions for the regression guard"),
     ("prometheus", "promtool, and a scrape of the metrics"),
+    ("chromium", "pages that must not get at the admin port"),
     ("curl", "client"),
     ("git", "client"),
     ("nodejs", "client"),

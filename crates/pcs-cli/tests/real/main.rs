@@ -14,6 +14,7 @@
 )]
 
 mod admin;
+mod browser;
 mod chain;
 mod clients;
 mod commands;
