@@ -24,6 +24,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("nodejs", "client"),
     ("python3", "client, and the NTLM helper of Squid"),
     ("python3-requests", "client"),
+    ("python3-venv", "room for the validators of deploy/"),
     ("python3-yaml", "reads the manifests under deploy/"),
     ("systemd", "judges the unit under deploy/"),
     ("openssl", "hashes the passwords of Squid's Basic helper"),

@@ -22,6 +22,7 @@ mod deploy;
 mod errors;
 mod failure;
 mod healing;
+mod manifests;
 mod metrics;
 mod namespace;
 mod pcs;
