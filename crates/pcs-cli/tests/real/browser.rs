@@ -171,7 +171,7 @@ async fn serve(
         _ => {
             _ = stream
                 .write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-                .await
+                .await;
         }
     }
 }
