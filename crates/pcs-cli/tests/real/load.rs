@@ -57,20 +57,45 @@ pub(crate) struct Load {
 impl Load {
     /// Lets so many clients ask PCS for the target's `/ip` with this pause between, every other time through a tunnel.
     pub(crate) fn start(clients: usize, pause: Duration, proxy: SocketAddr, target: SocketAddr) -> Self {
+        Self::begin(clients, pause, proxy, &[target], true)
+    }
+
+    /// The same through tunnels alone, to so many targets by turns.
+    pub(crate) fn tunnels(
+        clients: usize,
+        pause: Duration,
+        proxy: SocketAddr,
+        targets: &[SocketAddr],
+    ) -> Self {
+        Self::begin(clients, pause, proxy, targets, false)
+    }
+
+    fn begin(
+        clients: usize,
+        pause: Duration,
+        proxy: SocketAddr,
+        targets: &[SocketAddr],
+        plain_too: bool,
+    ) -> Self {
         let (rest, resting) = watch::channel(false);
         let requests = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = JoinSet::new();
         for n in 0..clients {
             let (requests, mut resting) = (Arc::clone(&requests), resting.clone());
+            let targets = targets.to_vec();
             tasks.spawn(async move {
-                let mut tunnel = n % 2 == 0;
-                while !*resting.borrow() {
+                let mut tunnel = n % 2 == 0 || !plain_too;
+                for turn in n.. {
+                    if *resting.borrow() {
+                        return;
+                    }
+                    let target = targets[turn % targets.len()];
                     let began = Instant::now();
                     let end = tokio::time::timeout(PATIENCE, ask(proxy, target, tunnel)).await;
                     let end = end.unwrap_or_else(|_| End::Unanswered(format!("in {PATIENCE:?}")));
                     let ended = Instant::now();
                     requests.lock().push(Request { began, ended, end });
-                    tunnel = !tunnel;
+                    tunnel = !tunnel || !plain_too;
                     // Two cores carry the clients, the proxies and PCS.
                     let _ = tokio::time::timeout(pause, resting.changed()).await;
                 }
