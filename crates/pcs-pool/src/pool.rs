@@ -235,6 +235,11 @@ impl Pool {
         leave.record(Outcome::Success, now);
     }
 
+    /// The state of the corporate proxy.
+    pub(crate) fn outage(&self) -> &Outage {
+        &self.outage
+    }
+
     /// Lays a number of failures at a member's door, unless the corporate proxy is down: then nothing that
     /// happens says anything about members.
     pub(crate) fn charge(mut leave: Leave, failures: u32, now: Instant) {
