@@ -296,6 +296,11 @@ async fn the_corporate_proxy_goes_and_comes(way: Way, net: u8) -> Result<(), Una
     );
     assert!(nameless.is_empty(), "of {}: {nameless:?}", failed.len());
     assert!(late.is_empty(), "{late:?}");
+    // A proxy that goes on where it was stopped first works off what piled up in front of it.
+    assert!(
+        way == Way::Frozen || first.is_some_and(|first| first <= RETURN),
+        "{first:?}"
+    );
     assert!(
         failed.iter().filter(|request| told(request)).count() > CLIENTS,
         "the outage was seen"
@@ -308,6 +313,11 @@ async fn the_corporate_proxy_goes_and_comes(way: Way, net: u8) -> Result<(), Una
 #[tokio::test]
 async fn a_corporate_proxy_that_is_killed_for_30_s_is_named_and_back_within_a_second() {
     need!(the_corporate_proxy_goes_and_comes(Way::Killed, 63).await);
+}
+
+#[tokio::test]
+async fn a_corporate_proxy_that_freezes_for_30_s_is_named_and_back_within_a_second() {
+    need!(the_corporate_proxy_goes_and_comes(Way::Frozen, 64).await);
 }
 
 #[tokio::test]
