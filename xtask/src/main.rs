@@ -18,6 +18,7 @@ mod report;
 mod shell;
 mod test;
 mod tidy;
+mod validators;
 
 use std::process::ExitCode;
 

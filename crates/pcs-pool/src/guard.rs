@@ -72,7 +72,8 @@ impl MemberGuard {
             leave.member().traffic().count_failure(kind);
         }
         let mut trail = forwarding.trail.lock();
-        trail.fail(leave, judgement.charge, now);
+        let silence = (kind == FailureKind::Timeout).then_some(forwarding.picked_at);
+        trail.fail(leave, judgement.charge, silence, now);
         let another = replayable && judgement.next == Next::Another;
         let (began, deadline) = (forwarding.picked_at, forwarding.deadline);
         let plea = Plea {

@@ -145,7 +145,7 @@ pub(crate) async fn refuse(door: Arc<Door>, mut client: TcpStream, place: Place)
             client.write_all(&socks::NO_METHOD).await?;
         } else if protocols.http {
             let mut out = Vec::new();
-            Answer::too_many_connections().write(&mut out, None, Wire::CLOSE);
+            Answer::too_many_connections().write(&mut out, door.shared.ids.next(), None, Wire::CLOSE);
             client.write_all(&out).await?;
         }
         linger(&mut client).await

@@ -214,7 +214,7 @@ impl Session<'_, '_> {
     /// Writes an answer of ours and closes the request's account.
     async fn tell(&mut self, ticket: &mut Ticket, answer: &Answer, wire: Wire) {
         let mut out = Vec::with_capacity(512);
-        answer.write(&mut out, Some(ticket), wire);
+        answer.write(&mut out, ticket.id, Some(ticket), wire);
         ticket.answered_by_us(answer);
         if self.write(&out).await.is_err() {
             ticket.broke("client_gone");
