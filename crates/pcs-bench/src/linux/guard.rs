@@ -148,7 +148,7 @@ fn compiler() -> Result<String> {
 /// Instructions of a whole run with so many operations.
 fn count(binary: &Path, scenario: Scenario, operations: usize, folder: &Path) -> Result<u64> {
     fs::create_dir_all(folder)?;
-    let (_hop, ports, _) = start_hop(1, 0, folder)?;
+    let (_hop, ports, _) = start_hop(1, &[], folder)?;
     let hop = ports.first().copied().context("one port was asked for")?;
     let port = free_port()?;
     let corporate = matches!(scenario, Scenario::TwoHops).then_some(hop);
