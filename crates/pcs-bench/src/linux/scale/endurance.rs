@@ -18,7 +18,7 @@ const FIRST: usize = 10_000;
 const BATCH: usize = 50_000;
 const TOGETHER: usize = 32;
 /// After so long no further batch is begun.
-const LONGEST: Duration = Duration::from_secs(400);
+const LONGEST: Duration = Duration::from_secs(900);
 const REST: Duration = Duration::from_secs(3);
 const MOST_GROWTH: f64 = 1.05;
 /// An idle upstream of the checks, a log that was just opened anew.
