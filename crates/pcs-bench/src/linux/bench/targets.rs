@@ -238,7 +238,7 @@ fn warm(results: &Results) -> Vec<Check> {
             cold.map(|warm| warm.p50_ms / ROUND_TRIP_MS),
             3.0,
         ),
-        // A fifth of one for what is no round trip.
+        // Nearer to one than to two, even where something else has the processor for a moment.
         Check::at_most(
             "two hops 50 ms away, warm: p50, round trips",
             far.map(|warm| warm.p50_ms / ROUND_TRIP_MS),
@@ -247,7 +247,7 @@ fn warm(results: &Results) -> Vec<Check> {
         Check::at_most(
             "two hops 50 ms away, warm: p99, round trips",
             far.map(|warm| warm.p99_ms / ROUND_TRIP_MS),
-            1.2,
+            1.5,
         ),
         Check::at_least("two hops 50 ms away: % served by warm chains", served, 99.0),
     ]
