@@ -9,7 +9,7 @@ use crate::hash::mix;
 /// Up to so many eligible members the fastest half is exact.
 const RANK_ALL: usize = 128;
 /// Above, the faster half of so many draws stands for it.
-const SAMPLE: usize = 23;
+const SAMPLE: usize = 15;
 /// Members of those ranked that are tried before any will do: each has a chance of a half at least.
 const TRIES: usize = 24;
 

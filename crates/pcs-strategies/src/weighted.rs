@@ -152,36 +152,62 @@ impl Scored {
     }
 
     /// One of them by score; `None` where all weigh nothing.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "speeds are between a tenth and one: thousandths are enough; a mark is below the total"
-    )]
     fn draw<R: Rng + ?Sized>(&self, rng: &mut R) -> Option<usize> {
         let count = self.count.min(COMPARE_ALL);
         let latency = &self.latency[..count];
         // One less turns "unknown" into the slowest, which none is measured against.
         let fastest = latency.iter().map(|latency| latency.wrapping_sub(1)).min()?;
-        let fastest = fastest.wrapping_add(1) as f32;
-        let mut sums = [0u64; COMPARE_ALL];
-        for ((sum, worth), latency) in sums.iter_mut().zip(&self.worth[..count]).zip(latency) {
-            // Who was never measured counts as fast: its first requests tell.
-            let speed = (fastest / *latency as f32).clamp(MIN_SPEED, 1.0);
-            let speed = if *latency == 0 { 1.0 } else { speed };
-            *sum = u64::from(*worth) * u64::from((speed * 1000.0) as u32);
+        let mut speeds = [0; COMPARE_ALL];
+        for (speed, latency) in speeds.iter_mut().zip(latency) {
+            *speed = speed_permille(*latency, fastest.wrapping_add(1));
         }
-        let sums = &mut sums[..count];
+        let mut sums = [0; COMPARE_ALL];
         let mut total = 0;
-        for sum in &mut *sums {
-            total += *sum;
+        for ((sum, worth), speed) in sums.iter_mut().zip(&self.worth[..count]).zip(speeds) {
+            total += u64::from(*worth) * u64::from(speed);
             *sum = total;
         }
         if total == 0 {
             return None;
         }
         let mark = ((u128::from(rng.next_u64()) * u128::from(total)) >> 64) as u64;
-        let slot = sums.iter().position(|sum| mark < *sum)?;
+        let slot = sums[..count].iter().position(|sum| mark < *sum)?;
         Some(self.members[slot] as usize)
+    }
+}
+
+/// The fastest latency by this one, from a tenth to one. Who was never measured counts as fast: its first requests
+/// tell. Without a branch or a conversion that the compiler could not do for several at once.
+#[inline]
+#[expect(clippy::cast_precision_loss, reason = "24 bits are enough for thousandths")]
+fn speed_permille(latency: u32, fastest: u32) -> u32 {
+    /// Added to a number below itself it leaves that number, rounded, in the lower bits.
+    const ROUND: f32 = 8_388_608.0;
+    let float = |micros: u32| micros.min(i32::MAX.unsigned_abs()).cast_signed() as f32;
+    let ratio = (float(fastest) / float(latency)).clamp(MIN_SPEED, 1.0);
+    let ratio = if latency == 0 { 1.0 } else { ratio };
+    (ratio * 1000.0 + ROUND).to_bits() & 0x007f_ffff
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn speeds_are_rounded_thousandths_of_the_fastest() {
+        let cases = [
+            (0, 7, 1000),
+            (7, 7, 1000),
+            (14, 7, 500),
+            (1500, 1000, 667),
+            (70, 7, 100),
+            (700_000, 7, 100),
+            (u32::MAX, u32::MAX, 1000),
+            (u32::MAX, 1, 100),
+            (0, 0, 1000),
+        ];
+        for (latency, fastest, speed) in cases {
+            assert_eq!(speed_permille(latency, fastest), speed, "{fastest} by {latency}");
+        }
     }
 }
