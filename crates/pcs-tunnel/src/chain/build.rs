@@ -26,7 +26,7 @@ impl Dial for ChainConnector {
         chain: &'a PreparedChain,
         request: DialRequest<'a>,
     ) -> BoxFuture<'a, Result<Dialed, DialError>> {
-        Box::pin(self.build(chain, request))
+        Box::pin(async move { self.build(chain, &request).await })
     }
 
     fn warm<'a>(
@@ -68,8 +68,8 @@ impl Dial for ChainConnector {
             (way.timings, way.greeted) = (warm.timings, warm.greeted);
             let last = chain.last_index().unwrap_or_default();
             let mut stop = match way.reach(warm.stream, warm.reached.unwrap_or(last)).await {
-                Ok(stream) => match way.reach_target(stream, request).await {
-                    Ok(dialed) => return Ok(dialed),
+                Ok(mut stream) => match way.reach_target(&mut stream, &request).await {
+                    Ok(form) => return Ok(way.arrived(stream, form)),
                     Err(stop) => stop,
                 },
                 Err(stop) => stop,
@@ -77,7 +77,7 @@ impl Dial for ChainConnector {
             let mut redials = Redials::default();
             loop {
                 redials.again(chain, stop)?;
-                match self.once(chain, request, redials.unasked).await {
+                match self.once(chain, &request, redials.unasked).await {
                     Ok(dialed) => return Ok(dialed),
                     Err(again) => stop = again,
                 }
@@ -96,7 +96,7 @@ impl ChainConnector {
     /// # Cancel safety
     ///
     /// Dropping the future closes what was opened.
-    pub async fn build(&self, chain: &PreparedChain, request: DialRequest<'_>) -> Result<Dialed, DialError> {
+    pub async fn build(&self, chain: &PreparedChain, request: &DialRequest<'_>) -> Result<Dialed, DialError> {
         let mut redials = Redials::default();
         loop {
             match self.once(chain, request, redials.unasked).await {
@@ -109,16 +109,17 @@ impl ChainConnector {
     async fn once(
         &self,
         chain: &PreparedChain,
-        request: DialRequest<'_>,
+        request: &DialRequest<'_>,
         unasked: Option<usize>,
     ) -> Result<Dialed, Stop> {
         let mut way = Way::new(self, chain, request.session, request.deadline);
         way.unasked = unasked;
         let stream = way.open(request.target).await?;
-        let stream = way.reach(stream, 0).await?;
+        let mut stream = way.reach(stream, 0).await?;
         // Boxed, as the hops before it are: small blocks come from the allocator's quickest shelf, one that holds
         // every phase does not.
-        Box::pin(way.reach_target(stream, request)).await
+        let form = Box::pin(way.reach_target(&mut stream, request)).await?;
+        Ok(way.arrived(stream, form))
     }
 }
 
@@ -282,27 +283,31 @@ impl<'a> Way<'a> {
     /// From the last hop to the target, or to where plain requests can be written.
     async fn reach_target(
         &mut self,
-        mut stream: ChainStream,
-        request: DialRequest<'_>,
-    ) -> Result<Dialed, Stop> {
+        stream: &mut ChainStream,
+        request: &DialRequest<'_>,
+    ) -> Result<Form, Stop> {
         let hops = self.chain.spec().hops();
         let mut form = Form::Origin;
         if let Some((last, at)) = hops.last().zip(hops.len().checked_sub(1)) {
             if request.purpose == Purpose::Forward && last.protocol.is_http() {
                 form = match self.usual_form(at)? {
                     Some(form) => form,
-                    None => Box::pin(self.authorize(at, last, &mut stream, request.target)).await?,
+                    None => Box::pin(self.authorize(at, last, stream, request.target)).await?,
                 };
             } else {
                 self.begin(HopName::target(), request.target.clone());
-                self.ask(at, last, &mut stream, request.target).await?;
+                self.ask(at, last, stream, request.target).await?;
             }
         }
-        Ok(Dialed {
+        Ok(form)
+    }
+
+    fn arrived(self, stream: ChainStream, form: Form) -> Dialed {
+        Dialed {
             stream,
             form,
-            timings: std::mem::take(&mut self.timings),
-        })
+            timings: self.timings,
+        }
     }
 
     async fn tcp(&mut self, target: &Target) -> Result<ChainStream, Stop> {
