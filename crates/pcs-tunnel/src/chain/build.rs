@@ -114,7 +114,9 @@ impl ChainConnector {
     ) -> Result<Dialed, Stop> {
         let mut way = Way::new(self, chain, request.session, request.deadline);
         way.unasked = unasked;
-        let stream = way.open(request.target).await?;
+        let last = chain.spec().hops().last();
+        let asks = request.purpose == Purpose::Tunnel || last.is_some_and(|last| !last.protocol.is_http());
+        let stream = way.open(request.target, asks).await?;
         let mut stream = way.reach(stream, 0).await?;
         // Boxed, as the hops before it are: small blocks come from the allocator's quickest shelf, one that holds
         // every phase does not.
@@ -213,9 +215,10 @@ impl<'a> Way<'a> {
         }
     }
 
-    /// To the first hop; straight to `target` where there is none.
-    async fn open(&mut self, target: &Target) -> Result<ChainStream, Stop> {
-        let stream = self.tcp(target).await?;
+    /// To the first hop; straight to `target` where there is none. `asks`: the last hop will be asked for something as
+    /// soon as it is reached.
+    async fn open(&mut self, target: &Target, asks: bool) -> Result<ChainStream, Stop> {
+        let stream = self.tcp(target, asks).await?;
         match self.chain.hop(0) {
             Some(hop) => self.secure(0, hop, stream).await,
             None => Ok(stream),
@@ -256,7 +259,8 @@ impl<'a> Way<'a> {
         let Some(hop) = self.chain.hop(goal) else {
             return Err(no_hop().into());
         };
-        let stream = self.open(&hop.endpoint.as_target()).await?;
+        let asks = hop.protocol == Protocol::Socks5;
+        let stream = self.open(&hop.endpoint.as_target(), asks || goal > 0).await?;
         let mut stream = self.advance(stream, 0, goal).await?;
         if hop.protocol == Protocol::Socks5 && !self.chain.is_per_session(goal) {
             let shown = self.shown(goal)?;
@@ -310,13 +314,19 @@ impl<'a> Way<'a> {
         }
     }
 
-    async fn tcp(&mut self, target: &Target) -> Result<ChainStream, Stop> {
+    async fn tcp(&mut self, target: &Target, asks: bool) -> Result<ChainStream, Stop> {
         let deadline = self.within(self.connector.timeouts.connect);
         let network = &self.connector.network;
         let dialed = match self.chain.hop(0).zip(self.chain.place(0)) {
             Some((hop, place)) => {
                 self.begin(hop.name.clone(), place.clone());
-                network.connect_hop(&hop.endpoint, deadline).await
+                let is_only = self.chain.last_index() == Some(0);
+                if asks || !is_only || hop.protocol == Protocol::Https {
+                    network.connect_hop(&hop.endpoint, deadline).await
+                } else {
+                    // Nothing may be said on it for a while, and a hop that hangs up should be heard at once.
+                    Box::pin(network.connect_tcp(&hop.endpoint, deadline)).await
+                }
             }
             None => {
                 self.begin(HopName::target(), target.clone());
