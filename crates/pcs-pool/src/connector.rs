@@ -23,7 +23,7 @@ use crate::member::{Dialing, Member};
 use crate::pool::Pool;
 use crate::registry::{Steered, exhausted};
 use crate::traffic::InFlight;
-use crate::trail::{Handed, Trail};
+use crate::trail::{Handed, Trail, Unheard};
 use crate::warm::WarmChains;
 use crate::{Pools, WarmConnections};
 
@@ -74,7 +74,7 @@ impl Inner {
                 tokio::time::sleep(pause).await;
             }
             let Some(chosen) = self.choose(pool, request, &mut trail, fresh) else {
-                trail.give_up(&request.target, Instant::now());
+                trail.give_up(&request.target, Unheard::Nobody, Instant::now());
                 return Err(last.unwrap_or_else(|| exhausted("no usable proxy is left in the pool")));
             };
             fresh = false;
@@ -103,7 +103,7 @@ impl Inner {
                 .then(|| self.grant(pool, &mut trail, &plea, now))
                 .flatten();
             if trail.pause.is_none() {
-                let agreed = trail.give_up(&request.target, now);
+                let agreed = trail.give_up(&request.target, self.unheard(pool, another), now);
                 let at_target = agreed && error.blame() == Blame::Target;
                 return Err(if at_target {
                     error.at(HopName::target())

@@ -91,7 +91,7 @@ impl MemberGuard {
                 Verdict::Retry
             }
             None => {
-                trail.give_up(&self.target, now);
+                trail.give_up(&self.target, self.inner.unheard(&self.pool, another), now);
                 Verdict::Pass
             }
         }

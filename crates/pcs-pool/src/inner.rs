@@ -19,7 +19,7 @@ use crate::outage::Outage;
 use crate::pool::Pool;
 use crate::registry::Registry;
 use crate::traffic::Traffic;
-use crate::trail::Trail;
+use crate::trail::{Trail, Unheard};
 use crate::warm::Warmth;
 
 /// Pauses grow from here where the first retry is not to wait at all.
@@ -87,6 +87,27 @@ impl Inner {
     pub(crate) fn corporate_answered(&self) {
         if self.outage.end() {
             tracing::info!("Corporate proxy is back");
+        }
+    }
+
+    /// Why no other member was heard about a failure that is given up. `repeatable` says whether the failure itself
+    /// allowed another attempt.
+    pub(crate) fn unheard(&self, pool: &Arc<Pool>, repeatable: bool) -> Unheard {
+        let registry = self.registry.load();
+        let retry = &registry.retry;
+        let budget = retry.budget_percent > 0 || retry.budget_min_per_second > 0;
+        let fallback = || {
+            registry
+                .fallback(pool)
+                .map_or(0, |pool| pool.snapshot().company())
+        };
+        let alone = || pool.snapshot().company() + fallback() < 2;
+        if !retry.enabled || retry.max_retries == 0 || !budget || alone() {
+            Unheard::Nobody
+        } else if repeatable {
+            Unheard::Refused
+        } else {
+            Unheard::Unrepeatable
         }
     }
 

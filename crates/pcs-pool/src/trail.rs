@@ -42,6 +42,17 @@ pub(crate) enum Handed {
     Failed(FailureKind),
 }
 
+/// Why nobody else was asked about a failure that only another member could have explained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unheard {
+    /// There is nobody to ask: one member, or retries off.
+    Nobody,
+    /// This request could not be repeated: its status is not listed, or its body is gone.
+    Unrepeatable,
+    /// Others could have been asked, but the budget or the time was used up.
+    Refused,
+}
+
 struct Pending {
     leave: Leave,
     charge: Charge,
@@ -86,10 +97,11 @@ impl Trail {
     }
 
     /// The request failed for good. Members that agree are believed: nobody is charged. One alone is charged
-    /// where the corporate proxy told against it, else remembered until enough targets failed through it.
+    /// where the corporate proxy told against it, else remembered until enough targets failed through it; but where
+    /// only budget or time forbade to ask another member, one alone proves nothing and is remembered by nobody.
     ///
     /// Says whether two members agreed that the target is at fault.
-    pub(crate) fn give_up(&mut self, target: &Target, now: Instant) -> bool {
+    pub(crate) fn give_up(&mut self, target: &Target, unheard: Unheard, now: Instant) -> bool {
         let agreed = |charge: Charge| {
             let mut members = self
                 .pending
@@ -113,7 +125,8 @@ impl Trail {
             }
             match pending.charge {
                 Charge::Hearsay => Pool::charge(pending.leave, 1, now),
-                _ => Pool::doubt(pending.leave, target, now),
+                _ if unheard == Unheard::Refused => {}
+                _ => Pool::doubt(pending.leave, target, unheard, now),
             }
         }
         target_agreed
@@ -133,7 +146,7 @@ impl Drop for Trail {
     fn drop(&mut self) {
         // Another attempt was granted, but the request could not be sent twice, so nobody took it.
         if let (Handed::Failed(_), Some(target)) = (self.handed, self.target.take()) {
-            self.give_up(&target, Instant::now());
+            self.give_up(&target, Unheard::Unrepeatable, Instant::now());
         }
     }
 }
