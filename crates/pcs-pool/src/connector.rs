@@ -223,13 +223,14 @@ impl Inner {
                 failure: None,
             });
         }
-        if let Some(session) = &request.session {
-            chosen.snapshot.sticky().pin(session, member.id(), now);
-            if !Arc::ptr_eq(asked, chosen.leave.pool()) {
-                asked.snapshot().sticky().pin(session, member.id(), now);
-            }
-        }
         let pool = Arc::clone(chosen.leave.pool());
+        if let Some(session) = request
+            .session
+            .as_ref()
+            .filter(|_| request.purpose == Purpose::Tunnel)
+        {
+            self.settle_session((session, member.id()), (asked, &pool), &trail, now);
+        }
         let via = Via::Proxy {
             pool: pool.name().clone(),
             id: member.id().clone(),
@@ -247,6 +248,7 @@ impl Inner {
                 Some(Forwarding {
                     trail,
                     leave: Some(chosen.leave),
+                    asked: request.session.is_some().then(|| Arc::clone(asked)),
                     form: form.clone(),
                     reused,
                     picked_at: chosen.began,
@@ -302,6 +304,9 @@ impl Inner {
             timings: error.timings(),
             failure,
         });
+        if error.blame() != Blame::Target || error.status().is_none() {
+            trail.leave(chosen.member());
+        }
         if judgement.outage {
             trail.forgive();
         } else {

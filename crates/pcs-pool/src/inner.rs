@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use pcs_models::FailureKind;
+use pcs_models::{FailureKind, ProxyId, SessionId};
 use pcs_tunnel::{Dial, DialError};
 use rand::{Rng, RngExt};
 use tokio::time::Instant;
@@ -21,6 +21,9 @@ use crate::registry::Registry;
 use crate::traffic::Traffic;
 use crate::trail::{Trail, Unheard};
 use crate::warm::Warmth;
+
+/// How long a chain of fallback pools is followed; settings with a circle are refused beforehand.
+pub(crate) const MAX_FALLBACKS: usize = 16;
 
 /// Pauses grow from here where the first retry is not to wait at all.
 const SECOND_PAUSE: Duration = Duration::from_millis(25);
@@ -88,6 +91,30 @@ impl Inner {
         if self.outage.end() {
             tracing::info!("Corporate proxy is back");
         }
+    }
+
+    /// A request of a session got through `member`, which was picked for `asked` from `found`: the session is
+    /// pinned to it, unless it has a member already that is fit and answered whatever it was asked for.
+    pub(crate) fn settle_session(
+        &self,
+        (session, member): (&SessionId, &ProxyId),
+        (asked, found): (&Arc<Pool>, &Arc<Pool>),
+        trail: &Trail,
+        now: Instant,
+    ) {
+        let stays = |pinned: &ProxyId| !trail.leaves(pinned) && self.is_fit(asked, pinned);
+        asked.snapshot().sticky().settle(session, member, now, stays);
+        if !Arc::ptr_eq(asked, found) {
+            found.snapshot().sticky().settle(session, member, now, stays);
+        }
+    }
+
+    /// Whether a member of this pool or of those it falls back on may be picked.
+    fn is_fit(&self, pool: &Arc<Pool>, id: &ProxyId) -> bool {
+        let registry = self.registry.load();
+        let line = std::iter::successors(Some(pool), |pool| registry.fallback(pool)).take(MAX_FALLBACKS);
+        line.map(|pool| pool.snapshot())
+            .any(|snapshot| snapshot.find(id).is_some_and(|at| snapshot.is_open(at)))
     }
 
     /// Why no other member was heard about a failure that is given up. `repeatable` says whether the failure itself

@@ -16,6 +16,8 @@ use crate::pool::Pool;
 pub(crate) struct Trail {
     /// Members tried, each once, in order.
     pub(crate) tried: Vec<Arc<Member>>,
+    /// Members among them that a session does not stay with: those that gave no answer at all.
+    left: Vec<ProxyId>,
     /// Failures not settled yet.
     pending: Vec<Pending>,
     /// Retries made or granted.
@@ -74,6 +76,16 @@ impl Trail {
                 self.pending.push(Pending { leave, charge });
             }
         }
+    }
+
+    /// A member did not even say that it failed: whatever the target, a session had better move.
+    pub(crate) fn leave(&mut self, member: &Member) {
+        self.left.push(member.id().clone());
+    }
+
+    /// Whether a session leaves this member.
+    pub(crate) fn leaves(&self, member: &ProxyId) -> bool {
+        self.left.contains(member)
     }
 
     /// A stream that was handed out failed, and another attempt may follow.
