@@ -6,10 +6,12 @@ mod ping;
 
 use std::error::Error;
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pcs_models::{Blame, Endpoint, FailureKind, HopIndex, Target, TlsOptions};
+use pcs_models::{Blame, Endpoint, FailureKind, HopIndex, Host, Target, TlsOptions};
 use pcs_tunnel::{
     BoxFuture, ChainStream, Dial, DialError, DialRequest, Dialed, Form, Io, NetError, Network, PreparedChain,
     Purpose,
@@ -17,6 +19,9 @@ use pcs_tunnel::{
 use tokio::time::Instant;
 
 use crate::checker::{CheckFailure, CheckSpec, Fault, Method, Probe};
+
+/// A port that is closed nearly everywhere (RFC 863), and that nothing happens on where it is not.
+const DISCARD: u16 = 9;
 
 /// What a [`ChainProbe`] knows of a member.
 #[derive(Debug, Clone)]
@@ -32,7 +37,7 @@ pub struct Way {
 /// Checks members over a [`Dial`].
 ///
 /// Nothing here reaches a test URL by any other way than the member's whole chain. Of the chain before a member
-/// nothing is asked but the member itself.
+/// nothing is asked but the member itself and, when all members fail at once, a closed port of the hop's own.
 pub struct ChainProbe {
     dial: Arc<dyn Dial>,
     network: Arc<Network>,
@@ -131,6 +136,16 @@ impl ChainProbe {
         }
     }
 
+    /// Asks the hop before the member for a port of its own that nobody should listen on.
+    async fn answers_for_itself(&self, way: &Way, deadline: Instant) -> bool {
+        let Some(before) = &way.before else { return true };
+        let nowhere = Target {
+            host: Host::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            port: DISCARD,
+        };
+        spoke(&self.build(before, way, &nowhere, deadline).await)
+    }
+
     #[cfg(target_os = "linux")]
     async fn ping(&self, way: &Way, deadline: Instant) -> Result<(), CheckFailure> {
         let addresses = self.network.resolve(&way.member.host, deadline).await;
@@ -188,12 +203,28 @@ impl Probe for ChainProbe {
             if way.before.is_none() {
                 return true;
             }
-            // Whatever it says of the member, it spoke. Where we cannot tell for a lack of our own, nobody is marked.
-            match self.reach(way, deadline).await {
-                Ok(()) => true,
-                Err(failure) => matches!(failure.fault, Fault::Member | Fault::Target),
+            // Silence may be that of a member it waits for, so it is asked for a place that it finds out about, or
+            // forbids, at once. The first answer of either counts.
+            let of_member = async { spoke(&self.reach(way, deadline).await) };
+            let of_itself = async { self.answers_for_itself(way, deadline).await };
+            let (mut of_member, mut of_itself) = (pin!(of_member), pin!(of_itself));
+            tokio::select! {
+                true = &mut of_member => true,
+                true = &mut of_itself => true,
+                else => false,
             }
         })
+    }
+}
+
+/// Whether a corporate proxy that was asked for something said anything of it, and let us in. Where we cannot tell for
+/// a lack of our own, nobody is marked.
+fn spoke<T>(answer: &Result<T, CheckFailure>) -> bool {
+    match answer {
+        Ok(_) => true,
+        Err(failure) => {
+            failure.kind != FailureKind::Timeout && matches!(failure.fault, Fault::Member | Fault::Target)
+        }
     }
 }
 
@@ -236,8 +267,12 @@ fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
+        let more = error.to_string();
+        // Some messages hold their causes already.
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
         cause = error.source();
     }
     text

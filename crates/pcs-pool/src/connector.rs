@@ -104,11 +104,11 @@ impl Inner {
                 .flatten();
             if trail.pause.is_none() {
                 let agreed = trail.give_up(&request.target, self.unheard(pool, another), now);
-                let at_target = agreed && error.blame() == Blame::Target;
-                return Err(if at_target {
-                    error.at(HopName::target())
-                } else {
-                    error
+                return Err(match error.blame() {
+                    Blame::Target if agreed.target => error.at(HopName::target()),
+                    // Silence about one member is that member's; about two it is the corporate proxy that hangs.
+                    Blame::Hop(_) if agreed.corporate && is_silence(&error) => error.at(HopName::corporate()),
+                    _ => error,
                 });
             }
             last = Some(error);
@@ -313,6 +313,11 @@ impl Inner {
             trail.fail(chosen.leave, judgement.charge, now);
         }
     }
+}
+
+/// Nobody said anything in time.
+pub(crate) fn is_silence(error: &DialError) -> bool {
+    error.kind() == FailureKind::Timeout && error.status().is_none()
 }
 
 fn dial_request<'a>(

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::Events;
 use crate::blame::{Charge, Judgement, judge};
 use crate::changes::Changes;
+use crate::connector::is_silence;
 use crate::lane::Lane;
 use crate::outage::Outage;
 use crate::pool::Pool;
@@ -67,7 +68,9 @@ impl Inner {
             if self.outage.begin() {
                 tracing::warn!(%error, "Corporate proxy is down, no rotating proxy is charged meanwhile");
             }
-        } else if matches!(judgement.charge, Charge::Hearsay | Charge::Doubtful) {
+        } else if judgement.charge == Charge::Doubtful
+            || (judgement.charge == Charge::Hearsay && !is_silence(error))
+        {
             self.corporate_answered();
         }
         judgement

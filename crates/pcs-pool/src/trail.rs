@@ -55,6 +55,15 @@ pub(crate) enum Unheard {
     Refused,
 }
 
+/// What the failures of two members of one request have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Agreed {
+    /// Both reached no target.
+    pub(crate) target: bool,
+    /// Both were not reached through the corporate proxy.
+    pub(crate) corporate: bool,
+}
+
 struct Pending {
     leave: Leave,
     charge: Charge,
@@ -112,8 +121,8 @@ impl Trail {
     /// where the corporate proxy told against it, else remembered until enough targets failed through it; but where
     /// only budget or time forbade to ask another member, one alone proves nothing and is remembered by nobody.
     ///
-    /// Says whether two members agreed that the target is at fault.
-    pub(crate) fn give_up(&mut self, target: &Target, unheard: Unheard, now: Instant) -> bool {
+    /// Says what two members agreed upon.
+    pub(crate) fn give_up(&mut self, target: &Target, unheard: Unheard, now: Instant) -> Agreed {
         let agreed = |charge: Charge| {
             let mut members = self
                 .pending
@@ -141,7 +150,10 @@ impl Trail {
                 _ => Pool::doubt(pending.leave, target, unheard, now),
             }
         }
-        target_agreed
+        Agreed {
+            target: target_agreed,
+            corporate: hearsay_agreed,
+        }
     }
 
     fn charge_hearsay_but(&mut self, member: &Arc<Member>, now: Instant) {

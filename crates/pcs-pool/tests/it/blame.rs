@@ -230,6 +230,18 @@ async fn an_outage_of_the_corporate_proxy_fails_at_once_and_charges_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_corporate_proxy_that_hangs_is_named() {
+    let world = World::new();
+    let pools = world.pools(behind_corporate(many(3)));
+    world.set_corporate(Corporate::Hangs);
+    for number in 0..10 {
+        let error = tunnel(&pools, &format!("t{number}:443")).await.unwrap_err();
+        assert_eq!(error.hop(), Some(&HopName::corporate()), "{number}");
+    }
+    assert!(all_closed(&pools));
+}
+
+#[tokio::test(start_paused = true)]
 async fn members_that_break_off_while_the_corporate_proxy_dies_are_not_charged() {
     let world = World::new();
     let pools = world.pools(behind_corporate(many(2)));

@@ -46,6 +46,8 @@ pub(crate) enum Corporate {
     Refuses,
     /// 502 to every CONNECT.
     CannotReach,
+    /// Accepts, then says nothing.
+    Hangs,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,15 +148,9 @@ impl World {
         let fail =
             |kind, blame, hop: HopName| Err(DialError::new(kind, blame, Retry::Other, "scripted").at(hop));
         tokio::time::sleep(LATENCY).await;
-        if corporate && *self.corporate.lock() == Corporate::Refuses {
-            return fail(
-                FailureKind::Refused,
-                Blame::Hop(HopIndex(0)),
-                HopName::corporate(),
-            );
-        }
-        if corporate && member.is_some() && *self.corporate.lock() == Corporate::CannotReach {
-            return fail(FailureKind::Status, Blame::Hop(at), last).map_err(|error| error.with_status(502));
+        if corporate {
+            self.at_corporate(request.deadline, member.is_some().then_some((at, &last)))
+                .await?;
         }
         let manner = proxy
             .as_ref()
@@ -205,6 +201,27 @@ impl World {
 }
 
 impl World {
+    /// What the corporate proxy does, asked for the last hop where there is one.
+    async fn at_corporate(
+        &self,
+        deadline: Instant,
+        member: Option<(HopIndex, &HopName)>,
+    ) -> Result<(), DialError> {
+        let fail = |kind, index, hop| Err(DialError::new(kind, Blame::Hop(index), Retry::Other, "").at(hop));
+        let manner = *self.corporate.lock();
+        match (manner, member) {
+            (Corporate::Refuses, _) => fail(FailureKind::Refused, HopIndex(0), HopName::corporate()),
+            (Corporate::CannotReach, Some((at, last))) => {
+                fail(FailureKind::Status, at, last.clone()).map_err(|error| error.with_status(502))
+            }
+            (Corporate::Hangs, Some((at, last))) => {
+                tokio::time::sleep_until(deadline).await;
+                fail(FailureKind::Timeout, at, last.clone())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Two hops of the way to a warm chain.
     async fn build(&self, chain: &PreparedChain) -> Result<WarmStream, DialError> {
         *self.warm_builds.lock() += 1;
