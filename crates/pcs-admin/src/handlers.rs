@@ -37,16 +37,17 @@ pub(crate) struct ListQuery {
 
 type Answer<T> = Result<T, Problem>;
 
-/// Rotating proxies, pool by pool in the order of the configuration.
+/// Rotating proxies, pools by name, in each pool the order of the configuration.
 #[utoipa::path(get, path = "/api/v1/proxies", tag = "proxies",
     params(
         ("pool" = Option<String>, Query, description = "of this pool only"),
         ("healthy" = Option<bool>, Query, description = "usable as far as health goes, or not"),
         ("enabled" = Option<bool>, Query, description = "enabled, or not"),
-        ("limit" = Option<usize>, Query, description = "at most so many, 1 to 10000"),
+        ("limit" = Option<usize>, Query, minimum = 1, maximum = 10000, description = "at most so many, 1 to 10000"),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
     ),
-    responses((status = 200, body = Listing), (status = 400, body = Problem), (status = 401, body = Problem)))]
+    responses((status = 200, body = Listing, description = "One page."),
+        (status = 400, body = Problem, description = "A parameter is unknown or out of range.")))]
 pub(crate) async fn list(
     State(desk): State<Desk>,
     query: Result<Query<ListQuery>, extract::rejection::QueryRejection>,
@@ -104,7 +105,7 @@ pub(crate) async fn list(
 
 /// One rotating proxy.
 #[utoipa::path(get, path = "/api/v1/proxies/{id}", tag = "proxies", params(("id" = String, Path)),
-    responses((status = 200, body = Proxy), (status = 404, body = Problem)))]
+    responses((status = 200, body = Proxy, description = "The proxy.")))]
 pub(crate) async fn get(State(desk): State<Desk>, Path(id): Path<String>) -> Answer<Json<Proxy>> {
     let id = known(&id)?;
     let view = desk.pools.get(&id).ok_or_else(|| not_found(id.as_str()))?;
@@ -113,8 +114,10 @@ pub(crate) async fn get(State(desk): State<Desk>, Path(id): Path<String>) -> Ans
 
 /// Adds a rotating proxy.
 #[utoipa::path(post, path = "/api/v1/proxies", tag = "proxies", request_body = NewProxy,
-    responses((status = 201, body = Proxy), (status = 409, body = Problem), (status = 415, body = Problem),
-        (status = 422, body = Problem)))]
+    responses((status = 201, body = Proxy, description = "The proxy, in force and kept.",
+            headers(("Location" = String, description = "The path of the proxy."))),
+        (status = 409, body = Problem, description = "Another proxy has this id."),
+        (status = 500, body = Problem, description = "The change is in force, but could not be kept.")))]
 pub(crate) async fn add(
     State(desk): State<Desk>,
     ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
@@ -139,7 +142,8 @@ pub(crate) async fn add(
 /// Changes `enabled`, `weight` or `tags`.
 #[utoipa::path(patch, path = "/api/v1/proxies/{id}", tag = "proxies", params(("id" = String, Path)),
     request_body = ProxyPatch,
-    responses((status = 200, body = Proxy), (status = 404, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, body = Proxy, description = "The proxy as it is now."),
+        (status = 500, body = Problem, description = "The change is in force, but could not be kept.")))]
 pub(crate) async fn patch(
     State(desk): State<Desk>,
     ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
@@ -152,7 +156,8 @@ pub(crate) async fn patch(
 
 /// Removes a rotating proxy; tunnels already open live on.
 #[utoipa::path(delete, path = "/api/v1/proxies/{id}", tag = "proxies", params(("id" = String, Path)),
-    responses((status = 204), (status = 404, body = Problem)))]
+    responses((status = 204, description = "It is gone."),
+        (status = 500, body = Problem, description = "The change is in force, but could not be kept.")))]
 pub(crate) async fn remove(
     State(desk): State<Desk>,
     ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
@@ -164,7 +169,8 @@ pub(crate) async fn remove(
 
 /// Runs one health check now.
 #[utoipa::path(post, path = "/api/v1/proxies/{id}/check", tag = "proxies", params(("id" = String, Path)),
-    responses((status = 200, body = Check), (status = 404, body = Problem)))]
+    responses((status = 200, body = Check, description = "What the check found."),
+        (status = 500, body = Problem, description = "Checks do not run.")))]
 pub(crate) async fn check(State(desk): State<Desk>, Path(id): Path<String>) -> Answer<Json<Check>> {
     let id = known(&id)?;
     let outcome = desk.control.check(id.clone()).await?;
@@ -181,7 +187,8 @@ pub(crate) async fn check(State(desk): State<Desk>, Path(id): Path<String>) -> A
 }
 
 /// Sums over everything since the start.
-#[utoipa::path(get, path = "/api/v1/stats", tag = "server", responses((status = 200, body = Totals)))]
+#[utoipa::path(get, path = "/api/v1/stats", tag = "server", 
+    responses((status = 200, body = Totals, description = "The sums.")))]
 pub(crate) async fn stats(State(desk): State<Desk>) -> Json<Totals> {
     let now = now();
     let (totals, gauges) = (desk.pools.totals(), desk.control.gauges());
@@ -202,7 +209,8 @@ pub(crate) async fn stats(State(desk): State<Desk>) -> Json<Totals> {
 
 /// Readiness: degraded while some proxies are down, unhealthy (503) when all are. Needs no token.
 #[utoipa::path(get, path = "/api/v1/health", tag = "server",
-    responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
+    responses((status = 200, body = Readiness, description = "`healthy`, or `degraded`: some proxies are down."),
+        (status = 503, body = Readiness, description = "`unhealthy`: all proxies are down.")))]
 pub(crate) async fn health(State(desk): State<Desk>) -> (StatusCode, Json<Readiness>) {
     let totals = desk.pools.totals();
     // Without pools there is nothing that could be down; pools in which nothing is left answer 503.
@@ -222,7 +230,8 @@ pub(crate) async fn health(State(desk): State<Desk>) -> (StatusCode, Json<Readin
 
 /// Reads the configuration again.
 #[utoipa::path(post, path = "/api/v1/reload", tag = "server",
-    responses((status = 200, body = Reloaded), (status = 422, body = Problem)))]
+    responses((status = 200, body = Reloaded, description = "What changed."),
+        (status = 422, body = Problem, description = "The old configuration is in force: `errors` says why.")))]
 pub(crate) async fn reload(
     State(desk): State<Desk>,
     ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
@@ -241,7 +250,8 @@ pub(crate) async fn reload(
 
 /// Server-sent events: `health`, `circuit`, `reload`, `proxy`, and `lagged` with the number missed.
 #[utoipa::path(get, path = "/api/v1/events", tag = "server",
-    responses((status = 200, content_type = "text/event-stream", body = String)))]
+    responses((status = 200, content_type = "text/event-stream", body = String,
+        description = "The stream, which ends with the server.")))]
 pub(crate) async fn events(
     State(desk): State<Desk>,
 ) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
@@ -264,7 +274,8 @@ pub(crate) async fn events(
 }
 
 /// The description of all this.
-#[utoipa::path(get, path = "/api/v1/openapi.json", tag = "server", responses((status = 200, body = Value)))]
+#[utoipa::path(get, path = "/api/v1/openapi.json", tag = "server", 
+    responses((status = 200, body = Value, description = "This document.")))]
 pub(crate) async fn document() -> Json<Value> {
     Json(openapi::document())
 }
