@@ -19,6 +19,7 @@ use pcs_admin::{
 };
 use pcs_models::{Hop, PoolName, Protocol, ProxyId, Secret};
 use pcs_pool::{MemberSpec, Patch, Pools, ProxyView};
+use pcs_tunnel::{Connect as _, ConnectRequest};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -433,6 +434,63 @@ async fn what_was_counted_is_told() {
     assert!(
         !open.contains("proxy=\"b\"} 1"),
         "a proxy that is gone has no series"
+    );
+}
+
+/// The samples of a page by name and labels.
+fn samples(page: &str) -> std::collections::BTreeMap<&str, f64> {
+    let lines = page.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .filter_map(|line| line.rsplit_once(' '))
+        .map(|(name, value)| (name, value.parse().unwrap()))
+        .collect()
+}
+
+#[tokio::test]
+async fn no_counter_falls_when_proxies_leave_and_one_rule_gives_the_labels() {
+    let pools = still::pools(&["a", "b", "c", "d"]);
+    let now = std::time::Instant::now();
+    let metrics = Arc::new(Metrics::new(2, now));
+    // The busiest first, and ways, which take nobody's place.
+    for name in ["_none", "_direct", "d", "c", "b", "a"] {
+        metrics.request(RequestEnd::Success, name, Duration::ZERO, now);
+    }
+    for _ in 0..12 {
+        let soon = tokio::time::Instant::now() + Duration::from_secs(9);
+        let mut request = ConnectRequest::tunnel("t.example:443".parse().unwrap(), soon);
+        assert!(pools.connect(&mut request).await.is_err());
+    }
+    let mut before = String::new();
+    for gone in [None, Some("b"), Some("d"), Some("a")] {
+        if let Some(gone) = gone {
+            pools.remove(&ProxyId::try_new(gone).unwrap()).unwrap();
+        }
+        let page = metrics.page(&pools, Gauges::default(), now, false);
+        let labelled = |family: &str, name: &str| page.contains(&format!("{family}{{proxy=\"{name}\"}}"));
+        for name in ["a", "b", "c", "d"] {
+            let requests = page.contains(&format!("status=\"success\",proxy=\"{name}\""));
+            assert_eq!(
+                labelled("proxy_chain_proxy_requests_total", name),
+                requests,
+                "{name}"
+            );
+            assert_eq!(labelled("proxy_chain_proxy_healthy", name), requests, "{name}");
+        }
+        let (old, new) = (samples(&before), samples(&page));
+        for (name, value) in old
+            .iter()
+            .filter(|(name, _)| name.contains("_total") && name.contains("_other"))
+        {
+            assert!(
+                new.get(name).is_some_and(|new| new >= value),
+                "{name} fell from {value}, {gone:?} left"
+            );
+        }
+        before = page;
+    }
+    assert!(
+        before.contains("proxy_chain_proxy_requests_total{proxy=\"_other\"} 6"),
+        "{before}"
     );
 }
 
