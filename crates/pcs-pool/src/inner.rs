@@ -16,6 +16,7 @@ use crate::blame::{Charge, Judgement, judge};
 use crate::changes::Changes;
 use crate::connector::is_silence;
 use crate::lane::Lane;
+use crate::member::Member;
 use crate::outage::Outage;
 use crate::pool::Pool;
 use crate::registry::Registry;
@@ -199,22 +200,48 @@ pub(crate) fn rng() -> rand::rngs::ThreadRng {
 
 /// What went through members that are gone: sums must not fall when one leaves.
 #[derive(Debug, Default)]
-pub(crate) struct Departed {
-    up: AtomicU64,
-    down: AtomicU64,
+pub(crate) struct Departed(Mutex<Left>);
+
+#[derive(Debug, Default)]
+struct Left {
+    up: u64,
+    down: u64,
+    /// Those that somebody still holds: their open streams count when they end. Bounded by the open streams.
+    held: Vec<Arc<Member>>,
 }
 
 impl Departed {
-    /// Takes over the counts of a member that leaves. What its open streams still move is no longer added.
-    pub(crate) fn take(&self, traffic: &Traffic) {
-        // Relaxed: sums for people.
-        self.up.fetch_add(traffic.bytes_up(), Ordering::Relaxed);
-        self.down.fetch_add(traffic.bytes_down(), Ordering::Relaxed);
+    /// Takes over the counts of a member that leaves, and of what its open streams still move.
+    pub(crate) fn take(&self, member: &Arc<Member>) {
+        let mut left = self.0.lock();
+        left.held.push(Arc::clone(member));
+        left.settle();
     }
 
     /// Bytes up and down.
     pub(crate) fn bytes(&self) -> (u64, u64) {
-        (self.up.load(Ordering::Relaxed), self.down.load(Ordering::Relaxed))
+        let mut left = self.0.lock();
+        left.settle();
+        let held = || left.held.iter().map(|member| member.traffic());
+        (
+            left.up + held().map(Traffic::bytes_up).sum::<u64>(),
+            left.down + held().map(Traffic::bytes_down).sum::<u64>(),
+        )
+    }
+}
+
+impl Left {
+    /// Lets those go that nobody can count anything for any more.
+    fn settle(&mut self) {
+        let (up, down) = (&mut self.up, &mut self.down);
+        self.held.retain(|member| {
+            let held = Arc::strong_count(member) > 1;
+            if !held {
+                *up += member.traffic().bytes_up();
+                *down += member.traffic().bytes_down();
+            }
+            held
+        });
     }
 }
 

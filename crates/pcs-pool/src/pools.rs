@@ -184,7 +184,7 @@ impl Pools {
             .collect();
         pool.replace(before.rebuilt(entries));
         entry.lane.close();
-        self.inner.departed.take(entry.member.traffic());
+        self.inner.departed.take(&entry.member);
         let base = changes.base_spec(id).cloned();
         changes.overlay.remove(id, base.as_ref());
         Ok(())
