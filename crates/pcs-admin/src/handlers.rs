@@ -207,14 +207,14 @@ pub(crate) async fn stats(State(desk): State<Desk>) -> Json<Totals> {
     })
 }
 
-/// Readiness: degraded while some proxies are down, unhealthy (503) when all are. Needs no token.
+/// Readiness: degraded while some proxies are down (unhealthy, or their circuit is open), unhealthy (503) when all
+/// are. Needs no token.
 #[utoipa::path(get, path = "/api/v1/health", tag = "server",
     responses((status = 200, body = Readiness, description = "`healthy`, or `degraded`: some proxies are down."),
         (status = 503, body = Readiness, description = "`unhealthy`: all proxies are down.")))]
 pub(crate) async fn health(State(desk): State<Desk>) -> (StatusCode, Json<Readiness>) {
-    let totals = desk.pools.totals();
     // Without pools there is nothing that could be down; pools in which nothing is left answer 503.
-    let (status, word) = match (totals.healthy, totals.unhealthy) {
+    let (status, word) = match desk.pools.readiness() {
         (0, 0) if desk.pools.pool_names().is_empty() => (StatusCode::OK, "healthy"),
         (0, _) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
         (_, 0) => (StatusCode::OK, "healthy"),
