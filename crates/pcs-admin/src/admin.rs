@@ -6,16 +6,19 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, header};
-use axum::middleware;
+use axum::body::{Body, to_bytes};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use pcs_pool::Pools;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::handlers::{self, now};
 use crate::listener::{Bounded, Peer};
+use crate::problem::Problem;
 use crate::{Control, Feed, Gate, Metrics, gate};
 
 /// The largest body of a call.
@@ -50,6 +53,8 @@ pub(crate) struct Desk {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) feed: Feed,
     pub(crate) closing: CancellationToken,
+    /// Places of those who listen to the events.
+    pub(crate) listeners: Arc<Semaphore>,
 }
 
 impl Admin {
@@ -70,8 +75,10 @@ impl Admin {
             metrics: self.metrics,
             feed: self.feed,
             closing: closing.clone(),
+            listeners: Arc::new(Semaphore::new(handlers::MAX_LISTENERS)),
         };
-        let app = router().with_state(desk).layer(DefaultBodyLimit::max(MAX_BODY));
+        // Innermost: whole bodies only are worked on.
+        let app = router().with_state(desk).layer(middleware::from_fn(seated));
         // Outermost: nothing is answered before the gate, not even that a path is not there.
         let app = app.layer(middleware::from_fn_with_state(gate, gate::check));
         axum::serve(
@@ -81,6 +88,17 @@ impl Admin {
         .with_graceful_shutdown(closing.cancelled_owned())
         .await
     }
+}
+
+/// Reads the body, and keeps the connection from making room for another while the call is worked on.
+async fn seated(ConnectInfo(Peer { seat, .. }): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, MAX_BODY).await else {
+        let detail = format!("the body is larger than {MAX_BODY} bytes, or did not arrive");
+        return gate::last(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+    };
+    let _working = seat.work();
+    next.run(Request::from_parts(head, Body::from(body))).await
 }
 
 /// Every path of the API, with the methods the document lists.

@@ -22,6 +22,9 @@ use crate::openapi;
 use crate::problem::Problem;
 use crate::view::{Check, Listing, NewProxy, Proxy, ProxyPatch, Readiness, Reloaded, Totals};
 
+/// Who may listen to the events at once: far fewer than there are connections, so that calls find one.
+pub(crate) const MAX_LISTENERS: usize = 64;
+
 /// Proxies on one page where nothing is said.
 const MAX_LIMIT: usize = 10_000;
 
@@ -120,7 +123,7 @@ pub(crate) async fn get(State(desk): State<Desk>, Path(id): Path<String>) -> Ans
         (status = 500, body = Problem, description = "The change is in force, but could not be kept.")))]
 pub(crate) async fn add(
     State(desk): State<Desk>,
-    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    ConnectInfo(Peer { address: peer, .. }): ConnectInfo<Peer>,
     body: Bytes,
 ) -> Answer<Response> {
     let mut body = read(&body)?;
@@ -146,7 +149,7 @@ pub(crate) async fn add(
         (status = 500, body = Problem, description = "The change is in force, but could not be kept.")))]
 pub(crate) async fn patch(
     State(desk): State<Desk>,
-    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    ConnectInfo(Peer { address: peer, .. }): ConnectInfo<Peer>,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Answer<Json<Proxy>> {
@@ -160,7 +163,7 @@ pub(crate) async fn patch(
         (status = 500, body = Problem, description = "The change is in force, but could not be kept.")))]
 pub(crate) async fn remove(
     State(desk): State<Desk>,
-    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    ConnectInfo(Peer { address: peer, .. }): ConnectInfo<Peer>,
     Path(id): Path<String>,
 ) -> Answer<StatusCode> {
     desk.control.remove(known(&id)?, peer).await?;
@@ -234,7 +237,7 @@ pub(crate) async fn health(State(desk): State<Desk>) -> (StatusCode, Json<Readin
         (status = 422, body = Problem, description = "The old configuration is in force: `errors` says why.")))]
 pub(crate) async fn reload(
     State(desk): State<Desk>,
-    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    ConnectInfo(Peer { address: peer, .. }): ConnectInfo<Peer>,
 ) -> Answer<Json<Reloaded>> {
     let changed = desk.control.reload(peer).await.map_err(|errors| {
         let detail = "the configuration was not reloaded, the old one is in force";
@@ -251,12 +254,19 @@ pub(crate) async fn reload(
 /// Server-sent events: `health`, `circuit`, `reload`, `proxy`, and `lagged` with the number missed.
 #[utoipa::path(get, path = "/api/v1/events", tag = "server",
     responses((status = 200, content_type = "text/event-stream", body = String,
-        description = "The stream, which ends with the server.")))]
+        description = "The stream, which ends with the server."),
+        (status = 503, body = Problem, description = "Too many listen already.")))]
 pub(crate) async fn events(
     State(desk): State<Desk>,
-) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
-    let (receiver, closing) = (desk.feed.listen(), desk.closing);
-    let stream = futures_util::stream::unfold((receiver, closing), async |(mut receiver, closing)| {
+    ConnectInfo(Peer { seat, .. }): ConnectInfo<Peer>,
+) -> Answer<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>> {
+    let Ok(place) = desk.listeners.try_acquire_owned() else {
+        let detail = format!("{MAX_LISTENERS} listen to the events already");
+        tracing::warn!(event = "admin_full", "{detail}");
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
+    };
+    let state = (desk.feed.listen(), desk.closing, (place, seat.work()));
+    let stream = futures_util::stream::unfold(state, async |(mut receiver, closing, held)| {
         let event = tokio::select! {
             event = receiver.recv() => event,
             () = closing.cancelled() => return None,
@@ -268,9 +278,9 @@ pub(crate) async fn events(
             Err(RecvError::Lagged(missed)) => sse::Event::default().event("lagged").data(missed.to_string()),
             Err(RecvError::Closed) => return None,
         };
-        Some((Ok(event), (receiver, closing)))
+        Some((Ok(event), (receiver, closing, held)))
     });
-    Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)))
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
 }
 
 /// The description of all this.

@@ -6,6 +6,7 @@
     reason = "a client of a test dials by itself, and a failed step ends the test"
 )]
 
+mod full;
 mod still;
 
 use std::net::SocketAddr;
