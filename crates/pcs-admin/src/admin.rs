@@ -160,11 +160,9 @@ pub async fn serve_metrics(
 }
 
 async fn page(State(Page { admin }): State<Page>, headers: HeaderMap) -> Response {
-    let accept = headers
-        .get(header::ACCEPT)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let open = accept.contains("application/openmetrics-text");
+    let accept = headers.get_all(header::ACCEPT).iter();
+    let accept: Vec<_> = accept.filter_map(|value| value.to_str().ok()).collect();
+    let open = wants_open(&accept.join(","));
     let text = admin
         .metrics
         .page(&admin.pools, admin.control.gauges(), now(), open);
@@ -174,4 +172,44 @@ async fn page(State(Page { admin }): State<Page>, headers: HeaderMap) -> Respons
         "text/plain; version=0.0.4; charset=utf-8"
     };
     ([(header::CONTENT_TYPE, kind)], text).into_response()
+}
+
+/// Whether OpenMetrics is asked for, and nothing liked better (RFC 9110 section 12.5.1).
+fn wants_open(accept: &str) -> bool {
+    let weight = |kind: &str| {
+        let ranges = accept.split(',').map(|range| range.split(';').map(str::trim));
+        ranges
+            .filter_map(|mut range| {
+                let named = range.next()?.eq_ignore_ascii_case(kind);
+                let weight = range.find_map(|field| field.strip_prefix("q=")?.parse().ok());
+                named.then(|| weight.unwrap_or(1.0_f32))
+            })
+            .fold(0.0, f32::max)
+    };
+    let open = weight("application/openmetrics-text");
+    open > 0.0 && open >= weight("text/plain")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_format_that_is_liked_better_is_served() {
+        let cases = [
+            ("", false),
+            ("*/*", false),
+            ("text/plain", false),
+            ("application/openmetrics-text; version=1.0.0", true),
+            ("application/openmetrics-text;q=0", false),
+            ("application/openmetrics-text;q=0.5, text/plain;q=0.9", false),
+            (
+                "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+                true,
+            ),
+        ];
+        for (accept, open) in cases {
+            assert_eq!(wants_open(accept), open, "{accept}");
+        }
+    }
 }
