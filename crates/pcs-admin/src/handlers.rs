@@ -134,6 +134,10 @@ pub(crate) async fn add(
         }
         Some(_) => return Err(invalid("pool: expected a text".to_owned())),
     };
+    if matches!(body["id"].as_str(), Some("." | "..")) {
+        // Browsers and curl take them for steps in the path, so that nobody could change it again.
+        return Err(invalid("id: expected a name that can stand in a path".to_owned()));
+    }
     let view = desk.control.add(pool, body, peer).await?;
     let mut response = (StatusCode::CREATED, Json(Proxy::of(&view))).into_response();
     if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/proxies/{}", view.id)) {

@@ -194,6 +194,7 @@ async fn every_answer_is_as_the_document_says() {
     let document = pcs_admin::document();
     let off = json!({ "enabled": false });
     let new = json!({ "id": "d", "pool": "extra" });
+    let step = json!({ "id": ".." });
     let nothing = Value::Null;
     let calls: &[(&str, &str, &str, &Value, u16)] = &[
         ("get", "/api/v1/proxies", "", &nothing, 200),
@@ -206,6 +207,7 @@ async fn every_answer_is_as_the_document_says() {
         ("post", "/api/v1/proxies", "", &new, 201),
         ("post", "/api/v1/proxies", "", &new, 409),
         ("post", "/api/v1/proxies", "", &off, 422),
+        ("post", "/api/v1/proxies", "", &step, 422),
         ("patch", "/api/v1/proxies/{id}", "a", &off, 200),
         ("patch", "/api/v1/proxies/{id}", "nobody", &off, 404),
         ("post", "/api/v1/proxies/{id}/check", "a", &nothing, 200),
