@@ -80,6 +80,7 @@ impl Core {
             .map(StateFile::load)
             .transpose()?
             .unwrap_or_default();
+        let kept = overlay.clone();
         let metrics = Arc::new(Metrics::new(
             config.metrics.max_proxy_series,
             Instant::now().into_std(),
@@ -94,6 +95,12 @@ impl Core {
             Arc::<Watcher>::clone(&watcher),
         )
         .context("the configuration and admin.state_file do not fit together")?;
+        // Changes whose entry was edited meanwhile have lost their ground, and are not to come back with it.
+        if let Some(state) = state.as_ref().filter(|_| pools.overlay() != kept)
+            && let Err(error) = state.save(&pools.overlay())
+        {
+            tracing::error!(event = "state_file", error = format!("{error:#}"));
+        }
         let network = Arc::new(Network::new(wiring::network(config)).guarding(own.clone()));
         let (checks, driver) = health::checks(Arc::<SwitchDial>::clone(&dial), network, &pools);
         let checks = Arc::new(checks);
