@@ -28,6 +28,7 @@ use crate::health::{self, Checks};
 use crate::logging::Logs;
 use crate::observe::{Observer, Watcher};
 use crate::overlay::StateFile;
+use crate::watch::Watched;
 use crate::wiring;
 
 /// The heart of a running server. Shared by the front door, the admin API, the health checks and reloads.
@@ -49,7 +50,7 @@ pub(crate) struct Core {
     /// Who may use the admin API.
     pub(crate) gate: Arc<ArcSwap<Gate>>,
     last_reload_ok: AtomicBool,
-    watched: Mutex<Vec<PathBuf>>,
+    watched: Mutex<Watched>,
     /// The state file is written by one change at a time.
     saving: Semaphore,
     /// Admin API and metrics.
@@ -177,12 +178,13 @@ impl Core {
     }
 
     /// The files whose change is a change of the configuration.
-    pub(crate) fn watched(&self) -> Vec<PathBuf> {
+    pub(crate) fn watched(&self) -> Watched {
         self.watched.lock().clone()
     }
 
-    pub(crate) fn watch(&self, files: Vec<PathBuf>) {
-        *self.watched.lock() = files;
+    /// These files were read; `before` is how they looked before that.
+    pub(crate) fn watch(&self, files: Vec<PathBuf>, before: &Watched) {
+        *self.watched.lock() = Watched::new(files, before);
     }
 
     pub(crate) fn last_reload_ok(&self) -> bool {
