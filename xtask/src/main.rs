@@ -18,6 +18,7 @@ mod report;
 mod shell;
 mod test;
 mod tidy;
+mod validators;
 
 use std::process::ExitCode;
 
@@ -32,7 +33,8 @@ usage: cargo xtask VERB
   layers          check the crates' dependencies against the layer table
   tidy            check file lengths, file names, links and generated files
   docs            regenerate what is generated under docs/
-  bench           measure PCS and its peers in turn, on Linux; --quick in three minutes
+  bench           measure PCS and its peers in turn, on Linux; --quick in a few minutes
+                  --scale: instead, what many members and many tunnels cost
   soak            --minutes N: load and chaos, then check the invariants, on Linux
   guard           count instructions under valgrind and compare with the baseline, on Linux; --write: take them as it
   packages        install the Debian packages that the tests need

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 use crate::report::Count;
-use crate::{metadata, packages, shell};
+use crate::{metadata, packages, shell, validators};
 
 /// Where tests write why they could not run, one line each (`pcs_testkit::real`).
 const SKIP_LOG: &str = "PCS_SKIP_LOG";
@@ -36,6 +36,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     {
         // The tests that miss their peer will say so one by one.
         println!("SKIPPED installing packages: {error:#}");
+    }
+    if !flags.contains(&"--no-install")
+        && let Err(error) = validators::install()
+    {
+        println!("SKIPPED installing validators: {error:#}");
     }
     let target = metadata::target_folder()?;
     let skip_log = target.join("skipped-tests.txt");

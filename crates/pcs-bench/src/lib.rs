@@ -3,6 +3,7 @@
 //! Three programs in one binary, each a process of its own so that nobody's CPU is counted as another's:
 //!
 //! - `bench`: starts peers and PCS, loads them in turn with the same work, compares medians, says pass or fail;
+//!   `bench --scale` instead: many members, many tunnels;
 //! - `soak`: mixed load through PCS while its hops are killed, stopped, slowed and made to lie, then the invariants;
 //! - `guard`: instruction counts of fixed scenarios against a committed baseline;
 //! - `hop` and `corporate`: the scripted proxies the others start as children.

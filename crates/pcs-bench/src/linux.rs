@@ -10,6 +10,7 @@ mod pattern;
 mod pcs;
 mod poll;
 mod process;
+mod scale;
 mod soak;
 mod socket;
 
@@ -18,8 +19,10 @@ use anyhow::{Result, bail};
 const USAGE: &str = "\
 usage: pcs-bench PROGRAM
 
-  bench [--quick] [--pin] [--pcs FILE] [--only NAME,…] [--repeats N]
+  bench [--quick] [--pin] [--pcs FILE] [--only NAME,…] [--repeats N] [--measures NAME,…]
                                                                compare with the peers
+  bench --scale [--pcs FILE] [--picks FILE] [--parts NAME,…] [--tunnels N]
+                                                               many members, many tunnels
   soak [--minutes N] [--pcs FILE] [--seed N]                   load and chaos, then the invariants
   guard [--write] [--pcs FILE]                                 instructions against the baseline
   hop, corporate                                               scripted proxies, started by the others
@@ -32,6 +35,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<bool> {
         .map_or(("help", &[][..]), |(program, rest)| (program.as_str(), rest));
     process::raise_open_files()?;
     match program {
+        "bench" if rest.iter().any(|argument| argument == "--scale") => scale::run(rest),
         "bench" => bench::run(rest),
         "soak" => soak::run(rest),
         "guard" => guard::run(rest),

@@ -60,12 +60,11 @@ impl AccessLog {
 fn json(line: &mut Vec<u8>, level: Level, record: &AccessRecord<'_>) {
     line.extend_from_slice(br#"{"timestamp":""#);
     timestamp(line, Timestamp::now());
-    // Writing into a Vec cannot fail.
-    let _ = write!(
-        line,
-        r#"","level":"{level}","event":"access","request_id":"{}","client":""#,
-        record.request_id
-    );
+    line.extend_from_slice(br#"","level":""#);
+    line.extend_from_slice(level.as_str().as_bytes());
+    line.extend_from_slice(br#"","event":"access","request_id":""#);
+    record.request_id.append_to(line);
+    line.extend_from_slice(br#"","client":""#);
     address(line, record.client);
     line.extend_from_slice(br#"","method":"#);
     string(line, record.method);

@@ -21,7 +21,7 @@ use crate::front::{Bound, FrontDoor};
 use crate::logging::Logs;
 use crate::signals::{self, Signal, Signals};
 use crate::watch::Watched;
-use crate::{Exit, complain, limits, service, setup};
+use crate::{Exit, complain, limits, memory, service, setup};
 
 /// How long calls of the admin API may take to end.
 const DESKS_CLOSE: Duration = Duration::from_secs(2);
@@ -167,6 +167,8 @@ impl App {
         let mut retired: Vec<FrontDoor> = Vec::new();
         let watching = Arc::clone(&core);
         tasks.spawn(async move { watching.watch_files().await });
+        let ebbing = Arc::clone(&core);
+        tasks.spawn(async move { memory::watch(&ebbing).await });
         tracing::info!(event = "ready");
         service::ready();
         loop {

@@ -242,7 +242,7 @@ impl Dial for SwitchDial {
         request: DialRequest<'a>,
     ) -> BoxFuture<'a, Result<Dialed, DialError>> {
         let connector = self.current.load_full();
-        Box::pin(async move { connector.dial(chain, request).await })
+        Box::pin(async move { connector.build(chain, &request).await })
     }
 
     fn warm<'a>(

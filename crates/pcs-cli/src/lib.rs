@@ -20,6 +20,7 @@ mod front;
 mod health;
 mod limits;
 mod logging;
+mod memory;
 mod observe;
 mod overlay;
 mod probe;

@@ -187,7 +187,7 @@ pub struct CircuitBreakerConfig {
     pub failure_threshold: u32,
     /// Consecutive successes in half-open that close it.
     pub success_threshold: u32,
-    /// How long it stays open.
+    /// How long it stays open, unless health checks bring the proxy back sooner.
     pub timeout: Duration,
     /// Trial requests at once while half-open.
     pub half_open_max: u32,

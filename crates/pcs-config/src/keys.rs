@@ -257,7 +257,7 @@ static BREAKER: Section = Section {
             "timeout_seconds",
             seconds(DAY),
             Preset::Seconds(30.0),
-            "How long it stays open.",
+            "How long it stays open, unless health checks bring the proxy back sooner.",
         ),
         key(
             "half_open_max",

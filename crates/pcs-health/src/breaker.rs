@@ -297,6 +297,17 @@ impl Breaker {
         transition
     }
 
+    /// Ends the rest of an open breaker: the next admission is its first trial. Nothing happens in other states.
+    ///
+    /// For whoever knows from elsewhere that the member works again. It says nothing of requests, so it closes nothing.
+    pub fn end_rest(&self, now: Instant) {
+        let mut inner = self.inner.lock();
+        if inner.state == State::Open {
+            inner.open_until = inner.open_until.min(self.nanos(now));
+            self.publish(&inner, &Settings::default());
+        }
+    }
+
     /// Closes it and forgets all it knew: the member was changed, or the breaker switched off.
     pub fn reset(&self) -> Option<Transition> {
         let mut inner = self.inner.lock();

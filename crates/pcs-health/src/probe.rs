@@ -6,12 +6,10 @@ mod ping;
 
 use std::error::Error;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pcs_models::{Blame, Endpoint, FailureKind, HopIndex, Host, Target, TlsOptions};
+use pcs_models::{Blame, Endpoint, FailureKind, HopIndex, Target, TlsOptions};
 use pcs_tunnel::{
     BoxFuture, ChainStream, Dial, DialError, DialRequest, Dialed, Form, Io, NetError, Network, PreparedChain,
     Purpose,
@@ -19,9 +17,6 @@ use pcs_tunnel::{
 use tokio::time::Instant;
 
 use crate::checker::{CheckFailure, CheckSpec, Fault, Method, Probe};
-
-/// A port that is closed nearly everywhere (RFC 863), and that nothing happens on where it is not.
-const DISCARD: u16 = 9;
 
 /// What a [`ChainProbe`] knows of a member.
 #[derive(Debug, Clone)]
@@ -37,7 +32,7 @@ pub struct Way {
 /// Checks members over a [`Dial`].
 ///
 /// Nothing here reaches a test URL by any other way than the member's whole chain. Of the chain before a member
-/// nothing is asked but the member itself and, when all members fail at once, a closed port of the hop's own.
+/// nothing is asked but the member itself, and where it keeps silent about that, its own address.
 pub struct ChainProbe {
     dial: Arc<dyn Dial>,
     network: Arc<Network>,
@@ -136,14 +131,25 @@ impl ChainProbe {
         }
     }
 
-    /// Asks the hop before the member for a port of its own that nobody should listen on.
-    async fn answers_for_itself(&self, way: &Way, deadline: Instant) -> bool {
-        let Some(before) = &way.before else { return true };
-        let nowhere = Target {
-            host: Host::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-            port: DISCARD,
+    /// Is there once the proxy before a member has said something of its own address, be it no: it does at once, if
+    /// it does anything. Not asked before half of the time is over: mostly what it says of the member will do.
+    async fn corporate_speaks_of_itself(&self, way: &Way, deadline: Instant) {
+        let asked = async {
+            let before = way.before.as_ref()?;
+            let target = before.spec().hops().last()?.endpoint.as_target();
+            let left = deadline.saturating_duration_since(Instant::now());
+            tokio::time::sleep(left / 2).await;
+            match self.build(before, way, &target, deadline).await {
+                Ok(_) => Some(()),
+                Err(failure) => {
+                    let spoke = matches!(failure.fault, Fault::Member | Fault::Target);
+                    (spoke && failure.kind != FailureKind::Timeout).then_some(())
+                }
+            }
         };
-        spoke(&self.build(before, way, &nowhere, deadline).await)
+        if asked.await.is_none() {
+            std::future::pending::<()>().await;
+        }
     }
 
     #[cfg(target_os = "linux")]
@@ -203,28 +209,16 @@ impl Probe for ChainProbe {
             if way.before.is_none() {
                 return true;
             }
-            // Silence may be that of a member it waits for, so it is asked for a place that it finds out about, or
-            // forbids, at once. The first answer of either counts.
-            let of_member = async { spoke(&self.reach(way, deadline).await) };
-            let of_itself = async { self.answers_for_itself(way, deadline).await };
-            let (mut of_member, mut of_itself) = (pin!(of_member), pin!(of_itself));
             tokio::select! {
-                true = &mut of_member => true,
-                true = &mut of_itself => true,
-                else => false,
+                // Whatever it says of the member, it spoke; silence is that of either. Where we cannot tell for a
+                // lack of our own, nobody is marked.
+                reached = self.reach(way, deadline) => reached.map_or_else(
+                    |failure| failure.fault == Fault::Member && failure.kind != FailureKind::Timeout,
+                    |()| true,
+                ),
+                () = self.corporate_speaks_of_itself(way, deadline) => true,
             }
         })
-    }
-}
-
-/// Whether a corporate proxy that was asked for something said anything of it, and let us in. Where we cannot tell for
-/// a lack of our own, nobody is marked.
-fn spoke<T>(answer: &Result<T, CheckFailure>) -> bool {
-    match answer {
-        Ok(_) => true,
-        Err(failure) => {
-            failure.kind != FailureKind::Timeout && matches!(failure.fault, Fault::Member | Fault::Target)
-        }
     }
 }
 

@@ -85,6 +85,11 @@ pub(crate) fn judge(error: &DialError, corporate: bool, retry_on_status: &[u16])
     }
 }
 
+/// Whether nobody said a word: nothing is known of the hops before the one that is blamed either.
+pub(crate) fn is_silence(error: &DialError) -> bool {
+    error.kind() == FailureKind::Timeout && error.status().is_none()
+}
+
 /// Failures that another attempt cannot mend and that say nothing about a proxy.
 fn is_final(kind: FailureKind) -> bool {
     matches!(

@@ -13,7 +13,7 @@ use pcs_tunnel::{
 };
 use tokio::time::Instant;
 
-use crate::blame::{Charge, Judgement, Next};
+use crate::blame::{Charge, Judgement, Next, is_silence};
 
 use crate::events::AttemptReport;
 use crate::guard::{Forwarding, MemberGuard};
@@ -104,11 +104,13 @@ impl Inner {
                 .flatten();
             if trail.pause.is_none() {
                 let agreed = trail.give_up(&request.target, self.unheard(pool, another), now);
-                return Err(match error.blame() {
-                    Blame::Target if agreed.target => error.at(HopName::target()),
-                    // Silence about one member is that member's; about two it is the corporate proxy that hangs.
-                    Blame::Hop(_) if agreed.corporate && is_silence(&error) => error.at(HopName::corporate()),
-                    _ => error,
+                let at_target = agreed && error.blame() == Blame::Target;
+                return Err(if at_target {
+                    error.at(HopName::target())
+                } else if is_silence(&error) && self.outage.covers(began) {
+                    error.at(HopName::corporate())
+                } else {
+                    error
                 });
             }
             last = Some(error);
@@ -212,7 +214,7 @@ impl Inner {
             reused,
         } = found;
         if !reused {
-            self.corporate_answered();
+            self.corporate_answered(now);
             let number = request.attempts.len();
             let member = Some(member);
             self.events.attempted(&AttemptReport {
@@ -277,6 +279,17 @@ impl Inner {
         }
     }
 
+    /// Silence about one member after the other is the corporate proxy's, where nobody heard it meanwhile.
+    fn suspect_corporate(&self, trail: &mut Trail, error: &DialError) {
+        let hushed = trail.hushed().filter(|_| self.outage.applies());
+        if hushed.is_some_and(|since| !self.outage.heard_since(since)) {
+            if self.outage.begin() {
+                tracing::warn!(%error, "Corporate proxy keeps silent, no rotating proxy is charged meanwhile");
+            }
+            trail.forgive();
+        }
+    }
+
     /// Writes a failed attempt down wherever it counts.
     fn note_failure(
         &self,
@@ -307,17 +320,14 @@ impl Inner {
         if error.blame() != Blame::Target || error.status().is_none() {
             trail.leave(chosen.member());
         }
+        let silence = is_silence(error).then_some(chosen.began);
         if judgement.outage {
             trail.forgive();
         } else {
-            trail.fail(chosen.leave, judgement.charge, now);
+            trail.fail(chosen.leave, judgement.charge, silence, now);
+            self.suspect_corporate(trail, error);
         }
     }
-}
-
-/// Nobody said anything in time.
-pub(crate) fn is_silence(error: &DialError) -> bool {
-    error.kind() == FailureKind::Timeout && error.status().is_none()
 }
 
 fn dial_request<'a>(

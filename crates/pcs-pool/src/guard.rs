@@ -77,7 +77,8 @@ impl MemberGuard {
         if kind != FailureKind::Status {
             trail.leave(leave.member());
         }
-        trail.fail(leave, judgement.charge, now);
+        let silence = (kind == FailureKind::Timeout).then_some(forwarding.picked_at);
+        trail.fail(leave, judgement.charge, silence, now);
         let another = replayable && judgement.next == Next::Another;
         let (began, deadline) = (forwarding.picked_at, forwarding.deadline);
         let plea = Plea {

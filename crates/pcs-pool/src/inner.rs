@@ -12,9 +12,8 @@ use rand::{Rng, RngExt};
 use tokio::time::Instant;
 
 use crate::Events;
-use crate::blame::{Charge, Judgement, judge};
+use crate::blame::{Charge, Judgement, is_silence, judge};
 use crate::changes::Changes;
-use crate::connector::is_silence;
 use crate::lane::Lane;
 use crate::member::Member;
 use crate::outage::Outage;
@@ -69,10 +68,8 @@ impl Inner {
             if self.outage.begin() {
                 tracing::warn!(%error, "Corporate proxy is down, no rotating proxy is charged meanwhile");
             }
-        } else if judgement.charge == Charge::Doubtful
-            || (judgement.charge == Charge::Hearsay && !is_silence(error))
-        {
-            self.corporate_answered();
+        } else if matches!(judgement.charge, Charge::Hearsay | Charge::Doubtful) && !is_silence(error) {
+            self.corporate_answered(Instant::now());
         }
         judgement
     }
@@ -91,8 +88,8 @@ impl Inner {
     }
 
     /// The corporate proxy did its part of an attempt.
-    pub(crate) fn corporate_answered(&self) {
-        if self.outage.end() {
+    pub(crate) fn corporate_answered(&self, now: Instant) {
+        if self.outage.hear(now) {
             tracing::info!("Corporate proxy is back");
         }
     }

@@ -39,6 +39,7 @@ mod overlay;
 mod pool;
 mod pools;
 mod registry;
+mod rehearse;
 mod route;
 mod settings;
 mod snapshot;

@@ -239,6 +239,11 @@ impl Pool {
         leave.record(Outcome::Success, now);
     }
 
+    /// The state of the corporate proxy.
+    pub(crate) fn outage(&self) -> &Outage {
+        &self.outage
+    }
+
     /// Lays a number of failures at a member's door, unless the corporate proxy is down: then nothing that
     /// happens says anything about members.
     pub(crate) fn charge(mut leave: Leave, failures: u32, now: Instant) {
@@ -285,10 +290,16 @@ impl Pool {
         }
     }
 
-    /// Notes what health checks found.
+    /// Notes what health checks found. A member that they bring back need not sit out its breaker's rest as well:
+    /// its next request is a trial.
     pub(crate) fn set_health(&self, member: &Arc<Member>, health: Health) {
+        let recovers = member.health() == Health::Unhealthy && health == Health::Healthy;
         if member.set_health(health) {
-            self.refresh(member, Instant::now());
+            let now = Instant::now();
+            if recovers {
+                member.breaker().end_rest(now.into_std());
+            }
+            self.refresh(member, now);
             if health != Health::Unknown {
                 self.events
                     .health_changed(&self.name, member.id(), health == Health::Healthy);

@@ -74,13 +74,14 @@ impl Pools {
             direct,
             corporate: None,
         };
+        let epoch = Instant::now();
         let inner = Arc::new(Inner {
             registry: ArcSwap::from_pointee(nothing),
             changes: Mutex::new(Changes::new(overlay)),
             dial,
             events,
-            outage: Arc::new(Outage::default()),
-            epoch: Instant::now(),
+            outage: Arc::new(Outage::new(epoch)),
+            epoch,
             direct_traffic,
             corporate_traffic: Arc::default(),
             retries: RetryCounters::default(),

@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicUsize;
 
 use pcs_models::{Host, PoolName, ProxyId, SessionId, Target};
 use pcs_strategies::{Bits, Members, Pick, Selector, Strategy, stable_hash};
-use rand::Rng;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 use tokio::time::Instant;
 
 use crate::lane::Lane;
@@ -243,6 +244,8 @@ impl Snapshot {
         excluded: &[usize],
         rng: &mut impl Rng,
     ) -> Option<usize> {
+        // A strategy may draw dozens of times: from a source that costs a nanosecond, seeded by the given one.
+        let rng = &mut SmallRng::seed_from_u64(rng.next_u64());
         let bits = if tier == Tier::Any {
             &self.enabled
         } else {
@@ -306,6 +309,10 @@ impl Members for View<'_> {
 
     fn next_eligible(&self, from: usize) -> Option<usize> {
         self.bits.next(from)
+    }
+
+    fn eligible_word(&self, number: usize) -> Option<u64> {
+        self.bits.word(number)
     }
 
     fn nth_eligible(&self, rank: usize) -> Option<usize> {

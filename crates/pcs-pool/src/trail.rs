@@ -55,34 +55,36 @@ pub(crate) enum Unheard {
     Refused,
 }
 
-/// What the failures of two members of one request have in common.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Agreed {
-    /// Both reached no target.
-    pub(crate) target: bool,
-    /// Both were not reached through the corporate proxy.
-    pub(crate) corporate: bool,
-}
-
 struct Pending {
     leave: Leave,
     charge: Charge,
+    /// When the attempt began, if it came to nothing but silence.
+    silence: Option<Instant>,
 }
 
 impl Trail {
-    /// Notes a failed attempt; what is proven is charged at once.
-    pub(crate) fn fail(&mut self, leave: Leave, charge: Charge, now: Instant) {
+    /// Notes a failed attempt; what is proven is charged at once. `silence` is when it began, where nobody said a word:
+    /// that is charged only if no outage of the corporate proxy explains it.
+    pub(crate) fn fail(&mut self, leave: Leave, charge: Charge, silence: Option<Instant>, now: Instant) {
         if !self.tried.iter().any(|tried| Arc::ptr_eq(tried, leave.member())) {
             self.tried.push(Arc::clone(leave.member()));
+        }
+        if silence.is_some_and(|since| leave.pool().outage().covers(since)) {
+            return;
         }
         match charge {
             Charge::Excused => {}
             Charge::Proven => Pool::charge(leave, 1, now),
-            Charge::Hearsay => self.pending.push(Pending { leave, charge }),
-            Charge::Doubtful => {
-                // This member was reached, so the corporate proxy lives, and told the truth about others.
-                self.charge_hearsay_but(leave.member(), now);
-                self.pending.push(Pending { leave, charge });
+            Charge::Hearsay | Charge::Doubtful => {
+                if charge == Charge::Doubtful && silence.is_none() {
+                    // This member was reached, so the corporate proxy lives, and told the truth about others.
+                    self.charge_hearsay_but(leave.member(), now);
+                }
+                self.pending.push(Pending {
+                    leave,
+                    charge,
+                    silence,
+                });
             }
         }
     }
@@ -103,10 +105,21 @@ impl Trail {
         self.target = Some(target.clone());
     }
 
+    /// Since when the corporate proxy has kept silent about one member after the other, two at least.
+    pub(crate) fn hushed(&self) -> Option<Instant> {
+        let silent = |pending: &&Pending| pending.charge == Charge::Hearsay && pending.silence.is_some();
+        let mut silent = self.pending.iter().filter(silent);
+        let first = silent.next()?;
+        let another = silent.any(|other| !Arc::ptr_eq(first.leave.member(), other.leave.member()));
+        first.silence.filter(|_| another)
+    }
+
     /// The request went well through `member`: whoever failed it before is charged.
     pub(crate) fn succeed(&mut self, member: &Arc<Member>, now: Instant) {
         for pending in self.pending.drain(..) {
-            if !Arc::ptr_eq(pending.leave.member(), member) {
+            let outage = pending.leave.pool().outage();
+            let explained = pending.silence.is_some_and(|since| outage.covers(since));
+            if !explained && !Arc::ptr_eq(pending.leave.member(), member) {
                 Pool::charge(pending.leave, 1, now);
             }
         }
@@ -121,8 +134,8 @@ impl Trail {
     /// where the corporate proxy told against it, else remembered until enough targets failed through it; but where
     /// only budget or time forbade to ask another member, one alone proves nothing and is remembered by nobody.
     ///
-    /// Says what two members agreed upon.
-    pub(crate) fn give_up(&mut self, target: &Target, unheard: Unheard, now: Instant) -> Agreed {
+    /// Says whether two members agreed that the target is at fault.
+    pub(crate) fn give_up(&mut self, target: &Target, unheard: Unheard, now: Instant) -> bool {
         let agreed = |charge: Charge| {
             let mut members = self
                 .pending
@@ -150,10 +163,7 @@ impl Trail {
                 _ => Pool::doubt(pending.leave, target, unheard, now),
             }
         }
-        Agreed {
-            target: target_agreed,
-            corporate: hearsay_agreed,
-        }
+        target_agreed
     }
 
     fn charge_hearsay_but(&mut self, member: &Arc<Member>, now: Instant) {

@@ -8,6 +8,7 @@ use pcs_tunnel::DialError;
 use serde_json::json;
 
 use crate::access::Rejection;
+use crate::request_id::RequestId;
 use crate::ticket::Ticket;
 
 /// An answer of ours to a proxy request that failed.
@@ -238,8 +239,9 @@ impl Answer {
         }
     }
 
-    /// Writes the answer as an HTTP/1.1 message, without a body for HEAD.
-    pub(crate) fn write(&self, out: &mut Vec<u8>, ticket: Option<&Ticket>, wire: Wire) {
+    /// Writes the answer as an HTTP/1.1 message, without a body for HEAD. A request that was not read has an id, and
+    /// no ticket.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, id: RequestId, ticket: Option<&Ticket>, wire: Wire) {
         let attempts = ticket.map_or(0, |ticket| ticket.attempts);
         let body = json!({
             "type": format!("urn:pcs:error:{}", self.error.replace('_', "-")),
@@ -248,7 +250,7 @@ impl Answer {
             "detail": self.detail,
             "hop": self.hop,
             "attempts": attempts,
-            "request_id": ticket.map(|ticket| ticket.id.to_string()),
+            "request_id": id.to_string(),
         })
         .to_string();
         let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));

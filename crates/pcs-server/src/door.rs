@@ -17,7 +17,7 @@ use crate::access::Rejection;
 use crate::answer::{Answer, Wire};
 use crate::buffer::Input;
 use crate::limits::Place;
-use crate::tunnel::Tunnel;
+use crate::tunnel::Standing;
 use crate::worker::Guest;
 use crate::{http, socks};
 
@@ -48,19 +48,19 @@ pub(crate) fn attend(
     guest: Guest,
 ) -> impl Future<Output = ()> {
     let speaking = Box::pin(async move {
-        let visitor = Visitor {
+        let mut visitor = Visitor {
             door: &door,
             client,
             peer,
             input: Input::default(),
         };
         // Not `run_until_cancelled`, which holds what it runs twice.
-        let tunnel = tokio::select! {
+        let standing = tokio::select! {
             biased;
             () = door.closing.cancelled() => None,
-            tunnel = greet(visitor) => tunnel,
+            standing = greet(&mut visitor) => standing,
         }?;
-        Some(tunnel.start(&door.registry))
+        Some(standing.start(visitor.client, &door.registry))
     });
     async move {
         if let Some(carried) = speaking.await {
@@ -71,7 +71,7 @@ pub(crate) fn attend(
 }
 
 /// Tells the protocols apart by the first byte.
-async fn greet(mut visitor: Visitor<'_>) -> Option<Tunnel> {
+async fn greet(visitor: &mut Visitor<'_>) -> Option<Standing> {
     let live = visitor.door.shared.live();
     let deadline = Instant::now() + live.settings.budget;
     let protocols = live.settings.protocols;
@@ -145,7 +145,7 @@ pub(crate) async fn refuse(door: Arc<Door>, mut client: TcpStream, place: Place)
             client.write_all(&socks::NO_METHOD).await?;
         } else if protocols.http {
             let mut out = Vec::new();
-            Answer::too_many_connections().write(&mut out, None, Wire::CLOSE);
+            Answer::too_many_connections().write(&mut out, door.shared.ids.next(), None, Wire::CLOSE);
             client.write_all(&out).await?;
         }
         linger(&mut client).await

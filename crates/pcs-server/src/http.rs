@@ -27,7 +27,7 @@ use crate::answer::{Answer, Persistence, Wire};
 use crate::door::{Visitor, linger};
 use crate::shared::Live;
 use crate::ticket::{Matter, Ticket};
-use crate::tunnel::{Standing, Tunnel};
+use crate::tunnel::Standing;
 use crate::users::Parameters;
 
 /// What becomes of a client's connection after a request.
@@ -50,8 +50,8 @@ struct Pinned {
 }
 
 /// What lives as long as the client's connection.
-struct Session<'d> {
-    visitor: Visitor<'d>,
+struct Session<'v, 'd> {
+    visitor: &'v mut Visitor<'d>,
     pinned: Option<Box<Pinned>>,
 }
 
@@ -67,18 +67,18 @@ enum NoHead {
 
 /// Serves requests until the connection ends or becomes a tunnel. The first bytes are there already; the first
 /// head has to be complete by `deadline`.
-pub(crate) async fn serve(visitor: Visitor<'_>, deadline: Instant) -> Option<Tunnel> {
+pub(crate) async fn serve(visitor: &mut Visitor<'_>, deadline: Instant) -> Option<Standing> {
     let mut session = Session {
         visitor,
         pinned: None,
     };
     let mut first_deadline = Some(deadline);
     loop {
-        if !more_comes(&mut session.visitor).await {
+        if !more_comes(session.visitor).await {
             return None;
         }
         let live = session.visitor.door.shared.live();
-        let after = match read_head(&mut session.visitor, &live, first_deadline.take()).await {
+        let after = match read_head(session.visitor, &live, first_deadline.take()).await {
             Ok(length) => session.answer(&live, length).await,
             Err(NoHead::Over) => After::Close,
             // What ends a connection is boxed: it would be most of what each connection holds while it is served.
@@ -95,18 +95,13 @@ pub(crate) async fn serve(visitor: Visitor<'_>, deadline: Instant) -> Option<Tun
                 let _ = Box::pin(linger(&mut session.visitor.client)).await;
                 return None;
             }
-            After::Tunnel(standing) => {
-                return Some(Tunnel {
-                    client: session.visitor.client,
-                    standing,
-                });
-            }
+            After::Tunnel(standing) => return Some(standing),
         }
     }
 }
 
 /// Answers a client that has not sent a byte in time.
-pub(crate) async fn too_slow(visitor: Visitor<'_>) {
+pub(crate) async fn too_slow(visitor: &mut Visitor<'_>) {
     let mut session = Session {
         visitor,
         pinned: None,
@@ -167,7 +162,7 @@ fn refusal_of(error: HeadError, max: usize) -> Answer {
     }
 }
 
-impl Session<'_> {
+impl Session<'_, '_> {
     /// Serves the request whose head is the first `length` unread bytes.
     async fn answer(&mut self, live: &Live, length: usize) -> After {
         let ask = ask::read(
@@ -186,8 +181,8 @@ impl Session<'_> {
 
     /// Answers what could not be read as a request.
     async fn refuse_unread(&mut self, answer: Answer) -> After {
-        let ticket = self.ticket(RequestKind::Local, "-".into(), Matter::Unknown);
-        self.tell(ticket, &answer, Wire::CLOSE).await;
+        let mut ticket = self.ticket(RequestKind::Local, "-".into(), Matter::Unknown);
+        self.tell(&mut ticket, &answer, Wire::CLOSE).await;
         After::Linger
     }
 
@@ -207,8 +202,8 @@ impl Session<'_> {
         if !skipped || self.is_draining() {
             wire.connection = Persistence::Close;
         }
-        let ticket = self.ticket(kind, method, matter);
-        self.tell(ticket, &answer, wire).await;
+        let mut ticket = self.ticket(kind, method, matter);
+        self.tell(&mut ticket, &answer, wire).await;
         if wire.connection == Persistence::Close {
             After::Linger
         } else {
@@ -217,9 +212,9 @@ impl Session<'_> {
     }
 
     /// Writes an answer of ours and closes the request's account.
-    async fn tell(&mut self, mut ticket: Ticket, answer: &Answer, wire: Wire) {
+    async fn tell(&mut self, ticket: &mut Ticket, answer: &Answer, wire: Wire) {
         let mut out = Vec::with_capacity(512);
-        answer.write(&mut out, Some(&ticket), wire);
+        answer.write(&mut out, ticket.id, Some(ticket), wire);
         ticket.answered_by_us(answer);
         if self.write(&out).await.is_err() {
             ticket.broke("client_gone");

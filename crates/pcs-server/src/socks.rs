@@ -14,7 +14,7 @@ use crate::answer::{Answer, Reply};
 use crate::door::{Visitor, dial, linger};
 use crate::shared::Live;
 use crate::ticket::{Matter, Ticket};
-use crate::tunnel::{Standing, Tunnel};
+use crate::tunnel::Standing;
 use crate::users::{Login, Parameters};
 
 /// "None of your methods": what is said to a client that is not let in.
@@ -24,9 +24,9 @@ pub(crate) const NO_METHOD: [u8; 2] = [5, 0xff];
 struct Over;
 
 /// Serves one SOCKS5 client. Its first byte is there; its request has to be complete by `deadline`.
-pub(crate) async fn serve(mut visitor: Visitor<'_>, deadline: Instant) -> Option<Tunnel> {
+pub(crate) async fn serve(visitor: &mut Visitor<'_>, deadline: Instant) -> Option<Standing> {
     let live = visitor.door.shared.live();
-    let asked = timeout_at(deadline, ask(&mut visitor, &live)).await;
+    let asked = timeout_at(deadline, ask(visitor, &live)).await;
     let Ok(asked) = asked else {
         // There is no reply to half a request.
         visitor
@@ -37,14 +37,11 @@ pub(crate) async fn serve(mut visitor: Visitor<'_>, deadline: Instant) -> Option
         return None;
     };
     let standing = match asked {
-        Ok((parameters, target)) => connect(&mut visitor, &live, parameters, target).await,
+        Ok((parameters, target)) => connect(visitor, &live, parameters, target).await,
         Err(Over) => Err(Over),
     };
     match standing {
-        Ok(standing) => Some(Tunnel {
-            client: visitor.client,
-            standing,
-        }),
+        Ok(standing) => Some(standing),
         Err(Over) => {
             let _ = linger(&mut visitor.client).await;
             None
@@ -130,7 +127,7 @@ async fn connect(
             visitor.input.consume(early.len());
             visitor.input.release();
             let head = message::reply(Reply::Succeeded);
-            Standing::announce(&mut visitor.client, &head, 200, early, connected, ticket)
+            Standing::announce(&mut visitor.client, head.into(), 200, early, connected, ticket)
                 .await
                 .ok_or(Over)
         }

@@ -162,12 +162,8 @@ impl Ticket {
         }
     }
 
-    /// The request is over.
-    pub(crate) fn finish(mut self) {
-        self.tell();
-    }
-
-    fn tell(&mut self) {
+    /// The request is over: told once, whoever says so first.
+    pub(crate) fn finish(&mut self) {
         if !std::mem::replace(&mut self.told, true) {
             self.shared.access.finished(&self.record(Instant::now()));
         }
@@ -212,7 +208,7 @@ impl Drop for Ticket {
             if self.error.is_none() {
                 self.broke("cut");
             }
-            self.tell();
+            self.finish();
         }
     }
 }

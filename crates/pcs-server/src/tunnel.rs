@@ -19,12 +19,6 @@ pub(crate) struct Standing {
     account: Box<Account>,
 }
 
-/// What is left of a connection once its tunnel stands.
-pub(crate) struct Tunnel {
-    pub(crate) client: TcpStream,
-    pub(crate) standing: Standing,
-}
-
 /// Who has to be told when a tunnel ends.
 pub(crate) struct Account {
     outcome: Box<dyn Outcome>,
@@ -40,7 +34,7 @@ impl Standing {
     /// Dropping the future gives the stream up.
     pub(crate) fn announce(
         client: &mut TcpStream,
-        head: &[u8],
+        head: Vec<u8>,
         status: u16,
         early: Bytes,
         connected: Connected,
@@ -56,7 +50,7 @@ impl Standing {
         // The future holds the small things only; no flush, for a bare socket has nothing to flush.
         async move {
             let down = said.len() as u64;
-            let told: io::Result<()> = client.write_all_buf(&mut head.chain(said)).await;
+            let told: io::Result<()> = client.write_all_buf(&mut head.as_slice().chain(said)).await;
             let Account { outcome, ticket } = &mut *standing.account;
             if told.is_err() {
                 ticket.broke("client_gone");
@@ -76,15 +70,15 @@ pub(crate) struct Carried {
     account: Box<Account>,
 }
 
-impl Tunnel {
+impl Standing {
     /// Begins to relay.
-    pub(crate) fn start(self, registry: &Arc<TunnelRegistry>) -> Box<Carried> {
-        let Standing {
+    pub(crate) fn start(self, client: TcpStream, registry: &Arc<TunnelRegistry>) -> Box<Carried> {
+        let Self {
             early,
             upstream,
             account,
-        } = self.standing;
-        let client = ChainStream::from(self.client).rewound(early);
+        } = self;
+        let client = ChainStream::from(client).rewound(early);
         Box::new(Carried {
             relay: Relay::new(client, upstream).registered(registry),
             account,

@@ -66,6 +66,13 @@ impl Bits {
             .is_some_and(|word| word.load(Ordering::Relaxed) >> (at % 64) & 1 == 1)
     }
 
+    /// The 64 bits from 64 × `number` on, the first one lowest; `None` beyond the end.
+    #[must_use]
+    #[inline]
+    pub fn word(&self, number: usize) -> Option<u64> {
+        Some(self.words.get(number)?.load(Ordering::Relaxed))
+    }
+
     /// Sets or clears one bit and says whether that changed it; nothing happens beyond the end.
     pub fn set(&self, at: usize, on: bool) -> bool {
         if at >= self.len {

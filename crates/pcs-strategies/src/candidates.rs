@@ -38,6 +38,44 @@ impl<'a, M: Members + ?Sized> Candidates<'a, M> {
         self.iter_from(0)
     }
 
+    /// Does something with each candidate, in order: what a walk over all of them costs least.
+    #[inline]
+    pub(crate) fn each(&self, mut act: impl FnMut(usize)) {
+        let mut number = 0;
+        while let Some(mut word) = self.members.eligible_word(number) {
+            for at in self.excluded {
+                if at / 64 == number {
+                    word &= !(1 << (at % 64));
+                }
+            }
+            while word != 0 {
+                act(number * 64 + word.trailing_zeros() as usize);
+                word &= word - 1;
+            }
+            number += 1;
+        }
+    }
+
+    /// Puts all candidates into `room`, as far as it goes; how many.
+    pub(crate) fn collect(&self, room: &mut [usize]) -> usize {
+        let mut count = 0;
+        self.each(|at| {
+            if let Some(slot) = room.get_mut(count) {
+                *slot = at;
+                count += 1;
+            }
+        });
+        count
+    }
+
+    /// Draws `count` times into `room`, as far as it goes, with repetitions; how many.
+    pub(crate) fn draw_into<R: Rng + ?Sized>(&self, room: &mut [usize], count: usize, rng: &mut R) -> usize {
+        let slots = room.iter_mut().take(count);
+        slots
+            .map_while(|slot| self.draw(rng).map(|at| *slot = at))
+            .count()
+    }
+
     /// The candidates at `from` and after it, in order.
     pub(crate) fn iter_from(&self, mut from: usize) -> impl Iterator<Item = usize> {
         std::iter::from_fn(move || {

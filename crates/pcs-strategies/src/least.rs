@@ -21,14 +21,19 @@ pub(crate) fn pick<M: Members + ?Sized, R: Rng + ?Sized>(
         ties: 0,
     };
     if candidates.members.eligible_count() <= COMPARE_ALL {
-        for at in candidates.iter() {
-            least.offer(at, load(at), rng);
-        }
-    } else {
-        for _ in 0..SAMPLE {
-            let Some(at) = candidates.draw(rng) else { break };
-            least.offer(at, load(at), rng);
-        }
+        candidates.each(|at| least.offer(at, load(at), rng));
+        return least.at;
+    }
+    let mut drawn = [0; SAMPLE];
+    let count = candidates.draw_into(&mut drawn, SAMPLE, rng);
+    let drawn = drawn.get(..count)?;
+    let mut loads = [0; SAMPLE];
+    // In a loop of its own, so that the reads of all members wait for memory together.
+    for (slot, at) in loads.iter_mut().zip(drawn) {
+        *slot = load(*at);
+    }
+    for (at, load) in drawn.iter().zip(loads) {
+        least.offer(*at, load, rng);
     }
     least.at
 }
@@ -41,6 +46,7 @@ struct Least {
 
 impl Least {
     /// Keeps the lesser; the n-th of equals replaces the others with a chance of 1 in n, which is fair to all.
+    #[inline]
     fn offer<R: Rng + ?Sized>(&mut self, at: usize, load: u64, rng: &mut R) {
         if self.at.is_none() || load < self.load {
             *self = Self {

@@ -21,6 +21,7 @@
 //!     fn is_eligible(&self, at: usize) -> bool { self.0.get(at) }
 //!     fn eligible_count(&self) -> usize { self.0.ones() }
 //!     fn next_eligible(&self, from: usize) -> Option<usize> { self.0.next(from) }
+//!     fn eligible_word(&self, number: usize) -> Option<u64> { self.0.word(number) }
 //!     fn nth_eligible(&self, rank: usize) -> Option<usize> { self.0.nth(rank) }
 //!     fn weight(&self, _: usize) -> u16 { 1 }
 //!     fn active(&self, _: usize) -> u32 { 0 }

@@ -24,6 +24,10 @@ pub trait Members {
     /// [`Bits::next`](crate::Bits::next) does.
     fn next_eligible(&self, from: usize) -> Option<usize>;
 
+    /// The eligibility of the 64 members from 64 × `number` on, the first in the lowest bit; `None` beyond the end. A
+    /// walk over all reads these.
+    fn eligible_word(&self, number: usize) -> Option<u64>;
+
     /// The eligible member with `rank` eligible ones before it. Should not visit every one of them, as
     /// [`Bits::nth`](crate::Bits::nth) does not.
     fn nth_eligible(&self, rank: usize) -> Option<usize>;

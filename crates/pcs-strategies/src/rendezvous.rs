@@ -87,9 +87,18 @@ impl Rendezvous {
     }
 
     fn walk<M: Members + ?Sized>(&self, candidates: &Candidates<'_, M>, probes: &[u64]) -> Option<usize> {
+        let mut starts = [0; PROBES];
+        // In loops of their own, so that the reads for all probes wait for memory together.
+        for (start, probe) in starts.iter_mut().zip(probes) {
+            *start = self.bucket(*probe);
+        }
+        for (start, probe) in starts.iter_mut().zip(probes) {
+            while self.points.get(*start).is_some_and(|point| *point < *probe) {
+                *start += 1;
+            }
+        }
         let mut best = (u64::MAX, None);
-        for probe in probes {
-            let start = self.successor(*probe);
+        for (start, probe) in starts.into_iter().zip(probes) {
             let around = (start..self.points.len()).chain(0..start);
             for at in around {
                 let distance = self.points[at].wrapping_sub(*probe);
@@ -106,20 +115,15 @@ impl Rendezvous {
         best.1
     }
 
-    /// The first point at `probe` or after it.
+    /// The first point whose top bits are not below those of `probe`.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "there are fewer than 2³² top-bit values"
     )]
-    fn successor(&self, probe: u64) -> usize {
-        let mut at = self
-            .starts
+    fn bucket(&self, probe: u64) -> usize {
+        self.starts
             .get((probe >> self.shift) as usize)
-            .map_or(0, |start| *start as usize);
-        while self.points.get(at).is_some_and(|point| *point < probe) {
-            at += 1;
-        }
-        at
+            .map_or(0, |start| *start as usize)
     }
 }
 

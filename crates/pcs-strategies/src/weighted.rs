@@ -4,7 +4,7 @@ use rand::Rng;
 
 use crate::Members;
 use crate::alias::Alias;
-use crate::candidates::{Candidates, below, unit};
+use crate::candidates::{Candidates, below};
 
 /// Up to so many eligible members the shares are exact.
 const COMPARE_ALL: usize = 128;
@@ -19,9 +19,9 @@ const TABLE_TRIES: usize = 640;
 /// Milestones left on a walk.
 const MILESTONES: usize = 64;
 /// A success ratio below this counts as this: who recovers must be seen to.
-const MIN_SUCCESS: f64 = 0.05;
+const MIN_SUCCESS_PERMILLE: u16 = 50;
 /// Who is more than ten times slower than the fastest counts as ten times slower.
-const MIN_SPEED: f64 = 0.1;
+const MIN_SPEED: f32 = 0.1;
 
 /// Picks by weight. Above 128 eligible members, eight are drawn by static weight and one of them is taken by its
 /// measurements: the shares come close to exact ones at a fixed cost.
@@ -33,13 +33,19 @@ pub(crate) fn pick<M: Members + ?Sized, R: Rng + ?Sized>(
     let mut scored = Scored::new();
     let eligible = candidates.members.eligible_count();
     if eligible <= COMPARE_ALL {
-        for at in candidates.iter().take(COMPARE_ALL) {
-            scored.push(candidates.members, at, f64::from(candidates.members.weight(at)));
-        }
+        candidates.each(|at| scored.push(candidates.members, at, candidates.members.weight(at)));
     } else {
+        let (mut drawn, mut count) = ([0; SAMPLE], 0);
         sample(candidates, table, eligible, rng, |at| {
-            scored.push(candidates.members, at, 1.0);
+            if let Some(slot) = drawn.get_mut(count) {
+                *slot = at;
+                count += 1;
+            }
         });
+        // In a loop of its own, so that the reads of all members wait for memory together.
+        for at in drawn.iter().take(count) {
+            scored.push(candidates.members, *at, 1);
+        }
     }
     scored.draw(rng).or_else(|| candidates.draw(rng))
 }
@@ -113,58 +119,95 @@ fn walk<M: Members + ?Sized, R: Rng + ?Sized>(
 
 /// A handful of members with what their chances hang on.
 struct Scored {
-    entries: [(u32, u32, f64); COMPARE_ALL],
+    members: [u32; COMPARE_ALL],
+    /// Weight × success, in thousandths.
+    worth: [u32; COMPARE_ALL],
+    /// Microseconds, 0 while unknown.
+    latency: [u32; COMPARE_ALL],
     count: usize,
-    fastest: u32,
 }
 
 impl Scored {
     fn new() -> Self {
         Self {
-            entries: [(0, 0, 0.0); COMPARE_ALL],
+            members: [0; COMPARE_ALL],
+            worth: [0; COMPARE_ALL],
+            latency: [0; COMPARE_ALL],
             count: 0,
-            fastest: u32::MAX,
         }
     }
 
+    #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "no pool has 2³² members")]
-    fn push<M: Members + ?Sized>(&mut self, members: &M, at: usize, weight: f64) {
-        let Some(entry) = self.entries.get_mut(self.count) else {
+    fn push<M: Members + ?Sized>(&mut self, members: &M, at: usize, weight: u16) {
+        let slot = self.count;
+        if slot >= COMPARE_ALL {
             return;
-        };
-        let success = (f64::from(members.success_permille(at)) / 1000.0).clamp(MIN_SUCCESS, 1.0);
-        let latency = members.latency_us(at);
-        *entry = (at as u32, latency, weight * success);
-        self.count += 1;
-        if latency != 0 {
-            self.fastest = self.fastest.min(latency);
         }
+        let success = members.success_permille(at).clamp(MIN_SUCCESS_PERMILLE, 1000);
+        self.members[slot] = at as u32;
+        self.worth[slot] = u32::from(weight) * u32::from(success);
+        self.latency[slot] = members.latency_us(at);
+        self.count += 1;
     }
 
     /// One of them by score; `None` where all weigh nothing.
-    fn draw<R: Rng + ?Sized>(&mut self, rng: &mut R) -> Option<usize> {
-        let fastest = f64::from(self.fastest);
-        let entries = self.entries.get_mut(..self.count)?;
-        let mut total = 0.0;
-        for (_, latency, score) in &mut *entries {
-            // Who was never measured counts as fast: its first requests tell.
-            let speed = if *latency == 0 {
-                1.0
-            } else {
-                (fastest / f64::from(*latency)).clamp(MIN_SPEED, 1.0)
-            };
-            total += *score * speed;
-            *score = total;
+    fn draw<R: Rng + ?Sized>(&self, rng: &mut R) -> Option<usize> {
+        let count = self.count.min(COMPARE_ALL);
+        let latency = &self.latency[..count];
+        // One less turns "unknown" into the slowest, which none is measured against.
+        let fastest = latency.iter().map(|latency| latency.wrapping_sub(1)).min()?;
+        let mut speeds = [0; COMPARE_ALL];
+        for (speed, latency) in speeds.iter_mut().zip(latency) {
+            *speed = speed_permille(*latency, fastest.wrapping_add(1));
         }
-        if total <= 0.0 {
+        let mut sums = [0; COMPARE_ALL];
+        let mut total = 0;
+        for ((sum, worth), speed) in sums.iter_mut().zip(&self.worth[..count]).zip(speeds) {
+            total += u64::from(*worth) * u64::from(speed);
+            *sum = total;
+        }
+        if total == 0 {
             return None;
         }
-        let mark = unit(rng) * total;
-        let entry = entries.iter().find(|(_, _, sum)| mark < *sum).or_else(|| {
-            // Rounding may put the mark past the last sum: then the last one that weighs something holds it.
-            let last = entries.last().map(|(_, _, sum)| *sum)?;
-            entries.iter().find(|(_, _, sum)| *sum >= last)
-        });
-        entry.map(|(at, _, _)| *at as usize)
+        let mark = ((u128::from(rng.next_u64()) * u128::from(total)) >> 64) as u64;
+        let slot = sums[..count].iter().position(|sum| mark < *sum)?;
+        Some(self.members[slot] as usize)
+    }
+}
+
+/// The fastest latency by this one, from a tenth to one. Who was never measured counts as fast: its first requests
+/// tell. Without a branch or a conversion that the compiler could not do for several at once.
+#[inline]
+#[expect(clippy::cast_precision_loss, reason = "24 bits are enough for thousandths")]
+fn speed_permille(latency: u32, fastest: u32) -> u32 {
+    /// Added to a number below itself it leaves that number, rounded, in the lower bits.
+    const ROUND: f32 = 8_388_608.0;
+    let float = |micros: u32| micros.min(i32::MAX.unsigned_abs()).cast_signed() as f32;
+    let ratio = (float(fastest) / float(latency)).clamp(MIN_SPEED, 1.0);
+    let ratio = if latency == 0 { 1.0 } else { ratio };
+    (ratio * 1000.0 + ROUND).to_bits() & 0x007f_ffff
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn speeds_are_rounded_thousandths_of_the_fastest() {
+        let cases = [
+            (0, 7, 1000),
+            (7, 7, 1000),
+            (14, 7, 500),
+            (1500, 1000, 667),
+            (70, 7, 100),
+            (700_000, 7, 100),
+            (u32::MAX, u32::MAX, 1000),
+            (u32::MAX, 1, 100),
+            (0, 0, 1000),
+        ];
+        for (latency, fastest, speed) in cases {
+            assert_eq!(speed_permille(latency, fastest), speed, "{fastest} by {latency}");
+        }
     }
 }

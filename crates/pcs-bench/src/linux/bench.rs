@@ -5,7 +5,7 @@ mod measure;
 mod peers;
 mod report;
 mod syscalls;
-mod targets;
+pub(crate) mod targets;
 mod warm;
 
 use std::fs;
@@ -24,7 +24,7 @@ use measure::{Measure, Sample, Scale};
 pub(crate) use peers::pcs_configuration;
 use peers::{Kind, Peer};
 use syscalls::Counts;
-use warm::Warm;
+use warm::{Far, Warm};
 
 /// Where results and what the participants write go.
 const FOLDER: &str = "target/bench";
@@ -39,22 +39,61 @@ const MOST_REFUSED: u64 = 200;
 pub(crate) struct Results {
     pub(crate) quick: bool,
     pub(crate) repeats: usize,
-    pub(crate) samples: Vec<(Kind, Measure, Sample)>,
+    pub(crate) taken: Vec<Taken>,
     /// Latencies without any proxy: how many at once, p50 and p99 in microseconds.
     pub(crate) direct: Vec<(usize, f64, f64)>,
     pub(crate) fresh: Vec<(Kind, Fresh)>,
     pub(crate) counts: Vec<(Kind, Counts)>,
-    pub(crate) warm: Vec<(&'static str, Warm)>,
+    pub(crate) warm: Vec<Warm>,
+}
+
+/// One sample: whose, of what, and in which round. Within a round all participants follow each other closely.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taken {
+    pub(crate) kind: Kind,
+    pub(crate) measure: Measure,
+    pub(crate) round: usize,
+    pub(crate) sample: Sample,
+}
+
+/// The middle of the ratios of all rounds, and between which half of them lies.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ratio {
+    pub(crate) middle: f64,
+    pub(crate) half: (f64, f64),
 }
 
 impl Results {
+    /// The samples of one participant in one measure.
+    pub(crate) fn samples(&self, kind: Kind, measure: Measure) -> impl Iterator<Item = &Taken> {
+        self.taken
+            .iter()
+            .filter(move |taken| taken.kind == kind && taken.measure == measure)
+    }
+
     /// The median of one figure of one participant.
     pub(crate) fn median(&self, kind: Kind, measure: Measure, figure: fn(&Sample) -> f64) -> Option<f64> {
-        let samples = self
-            .samples
-            .iter()
-            .filter(|(of, what, _)| *of == kind && *what == measure);
-        median(samples.map(|(.., sample)| figure(sample)).collect())
+        median(
+            self.samples(kind, measure)
+                .map(|taken| figure(&taken.sample))
+                .collect(),
+        )
+    }
+
+    /// CPU of one participant against another's, round by round: what slows the machine down for longer than a
+    /// round slows both down, and leaves their ratio as it is.
+    pub(crate) fn ratio(&self, measure: Measure, of: Kind, to: Kind) -> Option<Ratio> {
+        let pairs = self.samples(of, measure).filter_map(|ours| {
+            let theirs = self
+                .samples(to, measure)
+                .find(|taken| taken.round == ours.round)?;
+            Some(ours.sample.cpu / theirs.sample.cpu)
+        });
+        let ratios: Vec<f64> = pairs.collect();
+        Some(Ratio {
+            middle: median(ratios.clone())?,
+            half: middle_half(ratios)?,
+        })
     }
 
     pub(crate) fn fresh(&self, kind: Kind) -> Option<&Fresh> {
@@ -62,6 +101,13 @@ impl Results {
             .iter()
             .find(|(of, _)| *of == kind)
             .map(|(_, fresh)| fresh)
+    }
+
+    /// What two slow hops cost with this setting of `tunnel.warm_connections`.
+    pub(crate) fn warm(&self, far: Far, setting: &str) -> Option<&Warm> {
+        self.warm
+            .iter()
+            .find(|warm| warm.far == far && warm.setting == setting)
     }
 
     pub(crate) fn counts(&self, kind: Kind) -> Option<&Counts> {
@@ -84,6 +130,14 @@ pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     Some(f64::midpoint(values[middle - 1], upper))
 }
 
+/// Between which the middle half of the values lies.
+fn middle_half(mut values: Vec<f64>) -> Option<(f64, f64)> {
+    values.retain(|value| value.is_finite());
+    values.sort_by(f64::total_cmp);
+    let last = values.len().checked_sub(1)?;
+    Some((*values.get(last / 4)?, *values.get((last * 3).div_ceil(4))?))
+}
+
 /// Runs the comparison; false if PCS misses what it must reach.
 pub(crate) fn run(arguments: &[String]) -> Result<bool> {
     let quick = arguments.iter().any(|argument| argument == "--quick");
@@ -98,6 +152,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<bool> {
         },
         repeats: option(arguments, "--repeats").unwrap_or("3").parse()?,
         kinds: Kind::ALL.into_iter().filter(|kind| wanted(*kind)).collect(),
+        measures: option(arguments, "--measures").map(measures).transpose()?,
     };
     ensure!(bench.repeats > 0, "no repeats, no medians");
     if bench.setup.is_pinned {
@@ -131,6 +186,18 @@ struct Bench {
     setup: Setup,
     repeats: usize,
     kinds: Vec<Kind>,
+    /// These alone; none of the other stages.
+    measures: Option<Vec<Measure>>,
+}
+
+/// The measures of these names.
+fn measures(names: &str) -> Result<Vec<Measure>> {
+    let named = |name: &str| {
+        let found = Measure::ALL.into_iter().find(|measure| measure.name() == name);
+        let known = || Measure::ALL.map(Measure::name).join(", ");
+        found.with_context(|| format!("no measure `{name}` (there are {})", known()))
+    };
+    names.split(',').map(named).collect()
 }
 
 impl Bench {
@@ -151,6 +218,9 @@ impl Bench {
         let stage = |name: &str| println!("== {name} (after {:.0} s)", started.elapsed().as_secs_f64());
         stage("load");
         self.load(&kinds, &mut results)?;
+        if self.measures.is_some() {
+            return Ok(results);
+        }
         stage("memory, start, idle");
         for &kind in kinds.iter().filter(|kind| **kind != Kind::PcsTwoHops) {
             let measured = fresh::measure(kind, &self.setup);
@@ -162,7 +232,7 @@ impl Bench {
             note(kind, counted, |counts| results.counts.push((kind, counts)));
         }
         if kinds.contains(&Kind::Pcs) {
-            stage("two hops that wait");
+            stage("two hops that are slow to reach");
             let measured = warm::measure(&self.setup);
             note(Kind::PcsTwoHops, measured, |warm| results.warm = warm);
         }
@@ -171,7 +241,7 @@ impl Bench {
 
     /// All run at once, each on its own port before a port of its own at the hop; the load goes to one at a time.
     fn load(&self, kinds: &[Kind], results: &mut Results) -> Result<()> {
-        let (mut hop, ports, origin) = start_hop(kinds.len(), 0, &self.setup.folder)?;
+        let (mut hop, ports, origin) = start_hop(kinds.len(), &[], &self.setup.folder)?;
         let mut peers = Vec::new();
         for (&kind, &port) in kinds.iter().zip(&ports) {
             let folder = self.setup.folder.join(kind.name().replace([' ', ','], "-"));
@@ -191,13 +261,21 @@ impl Bench {
                     .direct
                     .push(direct(origin, together, self.setup.scale.tunnels(together))?);
             }
-            for measure in Measure::ALL {
-                order.shuffle(&mut peers);
-                for peer in &peers {
-                    let sample = measure.run(peer, &self.setup.scale);
-                    note(peer.kind, sample, |sample| {
-                        results.samples.push((peer.kind, measure, sample));
-                    });
+            for &measure in self.measures.as_deref().unwrap_or(&Measure::ALL) {
+                let rounds = measure.rounds(&self.setup.scale);
+                for round in repeat * rounds..(repeat + 1) * rounds {
+                    order.shuffle(&mut peers);
+                    for peer in &peers {
+                        let sample = measure.run(peer, &self.setup.scale);
+                        note(peer.kind, sample, |sample| {
+                            results.taken.push(Taken {
+                                kind: peer.kind,
+                                measure,
+                                round,
+                                sample,
+                            });
+                        });
+                    }
                 }
             }
         }
@@ -220,20 +298,17 @@ fn note<T>(kind: Kind, measured: Result<T>, keep: impl FnOnce(T)) {
     }
 }
 
-/// A hop with so many ports; the process, its ports and that of the origin alone.
+/// A hop with so many ports and perhaps more options; the process, its ports and that of the origin alone.
 pub(crate) fn start_hop(
     ports: usize,
-    wait_ms: u64,
+    more: &[&str],
     folder: &std::path::Path,
 ) -> Result<(Scripted, Vec<u16>, u16)> {
-    let arguments = [
-        "hop",
-        "--ports",
-        &ports.to_string(),
-        "--wait",
-        &wait_ms.to_string(),
-    ]
-    .map(str::to_owned);
+    let arguments: Vec<String> = ["hop", "--ports", &ports.to_string()]
+        .iter()
+        .chain(more)
+        .map(|argument| (*argument).to_owned())
+        .collect();
     let mut hop = Scripted::start("hop", &arguments, &folder.join("hop.err"))?;
     let ports = hop
         .line()?
@@ -285,6 +360,37 @@ mod tests {
         assert_eq!(median(vec![]), None);
         assert_eq!(median(vec![3.0, f64::NAN, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(vec![4.0, 1.0]), Some(2.5));
+    }
+
+    #[test]
+    fn ratios_are_of_the_same_round() {
+        let mut results = Results::default();
+        for (round, ours, theirs) in [(0, 1.0, 2.0), (1, 8.0, 10.0), (2, 3.0, 3.0)] {
+            for (kind, cpu) in [(Kind::Pcs, ours), (Kind::Squid, theirs)] {
+                let sample = Sample {
+                    cpu,
+                    ..Sample::default()
+                };
+                results.taken.push(Taken {
+                    kind,
+                    measure: Measure::Requests,
+                    round,
+                    sample,
+                });
+            }
+        }
+        let ratio = results.ratio(Measure::Requests, Kind::Pcs, Kind::Squid).unwrap();
+        assert!((ratio.middle - 0.8).abs() < 1e-9 && ratio.half.0 <= 0.8 && ratio.half.1 >= 0.8);
+        assert!(
+            results
+                .ratio(Measure::Requests, Kind::Pcs, Kind::Tinyproxy)
+                .is_none()
+        );
+        results
+            .taken
+            .retain(|taken| taken.kind == Kind::Pcs || taken.round == 2);
+        let ratio = results.ratio(Measure::Requests, Kind::Pcs, Kind::Squid).unwrap();
+        assert!((ratio.middle - 1.0).abs() < 1e-9);
     }
 
     #[test]

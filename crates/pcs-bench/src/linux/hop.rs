@@ -81,6 +81,9 @@ struct Script {
     mode: Mode,
     /// What each hop waits once at accept and again at CONNECT.
     wait: Duration,
+    /// What the way to the hops takes, one way: an answer is there after there and back, the first one after there
+    /// and back once more, for the connection.
+    way: Duration,
     accepted: u64,
     connects: u64,
     requests: u64,
@@ -89,15 +92,17 @@ struct Script {
 
 /// Runs a hop until its standard input ends.
 ///
-/// `--ports N` proxy ports (1), `--port PORT` the first of them (a free one), `--wait MS` (0), `--name NAME`. Prints the proxy ports on one line, then the port of the
-/// origin alone.
+/// `--ports N` proxy ports (1), `--port PORT` the first of them (a free one), `--wait MS` (0), `--way MS` (0), `--name NAME`.
+/// Prints the proxy ports on one line, then the port of the origin alone.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let ports: usize = option(arguments, "--ports").unwrap_or("1").parse()?;
     let wait: u64 = option(arguments, "--wait").unwrap_or("0").parse()?;
+    let way: u64 = option(arguments, "--way").unwrap_or("0").parse()?;
     let script = Script {
         name: option(arguments, "--name").unwrap_or("hop").to_owned(),
         mode: Mode::Good,
         wait: Duration::from_millis(wait),
+        way: Duration::from_millis(way),
         accepted: 0,
         connects: 0,
         requests: 0,

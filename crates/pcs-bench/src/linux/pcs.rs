@@ -55,6 +55,24 @@ pub(crate) struct Pcs {
 impl Pcs {
     /// Starts it in a folder of its own. Its log goes to `pcs.log` there, which the configuration must say.
     pub(crate) fn start(binary: &Path, folder: &Path, configuration: &str) -> Result<Self> {
+        Self::start_by(Command::new(binary), folder, configuration)
+    }
+
+    /// The same with a lower soft limit of open files than ours.
+    pub(crate) fn start_with_soft_limit(
+        binary: &Path,
+        folder: &Path,
+        configuration: &str,
+        limit: u64,
+    ) -> Result<Self> {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("ulimit -Sn {limit}; exec \"$0\" \"$@\"")])
+            .arg(binary);
+        Self::start_by(command, folder, configuration)
+    }
+
+    fn start_by(mut command: Command, folder: &Path, configuration: &str) -> Result<Self> {
         fs::create_dir_all(folder)?;
         let log = folder.join("pcs.log");
         let file = folder.join("config.yaml");
@@ -65,7 +83,6 @@ impl Pcs {
         fs::write(&file, configuration)?;
         // It holds a password.
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
-        let mut command = Command::new(binary);
         command
             .args(["run", "--config"])
             .arg(&file)
@@ -169,4 +186,10 @@ pub(crate) fn get(address: SocketAddr, method: &str, path: &str, body: Option<&V
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     Ok(text)
+}
+
+/// The value of one series of a metrics page; 0 where it is not there.
+pub(crate) fn metric(page: &str, series: &str) -> f64 {
+    let value = |line: &str| line.strip_prefix(series)?.trim().parse().ok();
+    page.lines().find_map(value).unwrap_or(0.0)
 }

@@ -175,6 +175,7 @@ impl Soak {
             "members": of_members,
             "metrics": gauge.and_then(|value| value.trim().parse::<f64>().ok()),
         }));
+        verdict.shown(&[stats.to_string(), members.to_string(), page]);
         Ok(())
     }
 }

@@ -50,14 +50,17 @@ pub(crate) async fn dial(address: SocketAddr) -> TcpStream {
     TcpStream::connect(address).await.unwrap()
 }
 
-/// Reads a head up to its empty line, byte by byte so that nothing behind it is touched.
+/// Reads a head up to its empty line, in at most 30 s.
 pub(crate) async fn read_head(stream: &mut TcpStream) -> String {
+    let head = tokio::time::timeout(Duration::from_secs(30), patient_head(stream));
+    head.await.expect("a head in 30 s")
+}
+
+/// Reads a head up to its empty line, byte by byte so that nothing behind it is touched, or what there is of it.
+pub(crate) async fn patient_head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        match tokio::time::timeout(Duration::from_secs(30), stream.read_u8())
-            .await
-            .expect("a head in 30 s")
-        {
+        match stream.read_u8().await {
             Ok(byte) => head.push(byte),
             Err(_) => break,
         }
@@ -78,17 +81,28 @@ pub(crate) async fn connect(proxy: SocketAddr, target: &str) -> (TcpStream, Stri
 pub(crate) async fn ask(proxy: SocketAddr, request: &str) -> Answer {
     let mut stream = dial(proxy).await;
     stream.write_all(request.as_bytes()).await.unwrap();
-    let head = read_head(&mut stream).await;
-    let length = field(&head, "content-length")
-        .and_then(|value| value.parse::<u64>().ok())
-        .unwrap_or(0);
-    // An answer may break off where its proxy did: what came is what was said.
-    let mut body = Vec::new();
-    let _ = (&mut stream).take(length).read_to_end(&mut body).await;
-    Answer {
-        body: String::from_utf8_lossy(&body).into_owned(),
-        head,
-    }
+    Answer::read(&mut stream).await
+}
+
+/// Asks for a tunnel over SOCKS5, by address where `target` is one: the reply.
+pub(crate) async fn socks(proxy: SocketAddr, target: &str) -> u8 {
+    let (host, port) = target.rsplit_once(':').unwrap();
+    let mut request = match host.parse::<std::net::Ipv4Addr>() {
+        Ok(ip) => [&[5, 1, 0, 5, 1, 0, 1][..], &ip.octets()].concat(),
+        Err(_) => {
+            let length = u8::try_from(host.len()).unwrap();
+            [&[5, 1, 0, 5, 1, 0, 3, length][..], host.as_bytes()].concat()
+        }
+    };
+    request.extend(port.parse::<u16>().unwrap().to_be_bytes());
+    let mut stream = dial(proxy).await;
+    stream.write_all(&request).await.unwrap();
+    let mut reply = [0; 4];
+    tokio::time::timeout(Duration::from_secs(30), stream.read_exact(&mut reply))
+        .await
+        .expect("a reply in 30 s")
+        .unwrap();
+    reply[3]
 }
 
 /// An answer of PCS itself.
@@ -99,6 +113,21 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// Reads one that says how long it is.
+    pub(crate) async fn read(stream: &mut TcpStream) -> Self {
+        let head = read_head(stream).await;
+        let length = field(&head, "content-length")
+            .and_then(|value| value.parse::<u64>().ok())
+            .unwrap_or(0);
+        // An answer may break off where its proxy did: what came is what was said.
+        let mut body = Vec::new();
+        let _ = stream.take(length).read_to_end(&mut body).await;
+        Self {
+            body: String::from_utf8_lossy(&body).into_owned(),
+            head,
+        }
+    }
+
     /// Its status.
     pub(crate) fn status(&self) -> u16 {
         self.head

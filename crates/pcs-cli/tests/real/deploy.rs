@@ -22,7 +22,7 @@ const VARIABLES: [(&str, &str); 4] = [
 ];
 
 /// A file under `deploy/`.
-fn deployed(name: &str) -> PathBuf {
+pub(crate) fn deployed(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
     root.canonicalize().unwrap().join(name)
 }
@@ -31,7 +31,7 @@ fn text(name: &str) -> String {
     fs::read_to_string(deployed(name)).unwrap()
 }
 
-async fn call(program: &Path, arguments: &[&str]) -> Said {
+pub(crate) async fn call(program: &Path, arguments: &[&str]) -> Said {
     let mut command = Command::new(program);
     command.args(arguments);
     run(command).await

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use pcs_testkit::real::{Squid, Tinyproxy, find};
 use pcs_testkit::{Behaviour, Origin, OriginKind, Proxy, need};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::clients::{Answer, ask, curl, dial};
+use crate::clients::{Answer, ask, curl, socks};
 use crate::pcs::{CORPORATE, Pcs, ROTATING, config, corporate, member, squid};
 
 /// One try each: what happens to the client is to be seen, not what other members make up for.
@@ -25,15 +24,8 @@ async fn ask_thrice(pcs: &Pcs, origin: &Origin) -> (Answer, Answer, u8) {
         &format!("GET http://{target}/ HTTP/1.1\r\nHost: {target}\r\n\r\n"),
     )
     .await;
-    let mut socks = dial(pcs.address()).await;
-    socks
-        .write_all(&[5, 1, 0, 5, 1, 0, 1, 127, 0, 0, 1])
-        .await
-        .unwrap();
-    socks.write_all(&target.port().to_be_bytes()).await.unwrap();
-    let mut reply = [0; 4];
-    socks.read_exact(&mut reply).await.unwrap();
-    (tunnel, plain, reply[3])
+    let reply = socks(pcs.address(), &target.to_string()).await;
+    (tunnel, plain, reply)
 }
 
 /// Both answers have this status and name one of these hops, and the target was left alone.

@@ -1,5 +1,6 @@
 //! It heals itself: who is blamed, who is not, and how soon all is well again.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use pcs_testkit::real::find;
@@ -7,6 +8,7 @@ use pcs_testkit::{Behaviour, Origin, OriginKind, Proxy, need};
 use serde_json::Value;
 
 use crate::clients::{Answer, ask, curl_text};
+use crate::load::{End, Load, Request};
 use crate::pcs::{CORPORATE, Pcs, ROTATING, config, corporate, member};
 
 /// A corporate proxy and `count` rotating ones that leave from addresses of their own, in front of a target.
@@ -244,4 +246,160 @@ async fn members_that_lie_are_found_out_without_health_checks() {
         );
         assert_eq!(scene.ask().await.status(), 200);
     }
+}
+
+/// Thirty-two clients that ask for one target each of two, by turns through tunnels and by plain requests.
+struct Crowd {
+    near: Load,
+    far: Load,
+}
+
+impl Crowd {
+    fn start(scene: &Scene, far: &Origin) -> Self {
+        let load = |target| Load::start(16, Duration::from_millis(20), scene.pcs.address(), target);
+        Self {
+            near: load(scene.origin.address()),
+            far: load(far.address()),
+        }
+    }
+
+    /// Waits until each half saw so many requests that began from now on served.
+    async fn see_served(&self, count: usize) {
+        for half in [&self.near, &self.far] {
+            half.see("served", count, |request| request.exit().is_some())
+                .await;
+        }
+    }
+
+    /// What went wrong for anybody.
+    async fn errors(self) -> Vec<Request> {
+        let mut requests = self.near.stop().await;
+        requests.extend(self.far.stop().await);
+        requests.retain(|request| request.exit().is_none());
+        requests
+    }
+}
+
+impl Scene {
+    async fn circuits(&self) -> Vec<String> {
+        let listed = self.listed().await;
+        let circuits = listed
+            .iter()
+            .map(|proxy| proxy["circuit"].as_str().unwrap().to_owned());
+        circuits.collect()
+    }
+}
+
+/// One of three members lies, and tells the truth again: what went wrong for clients. Whether its breaker `opens` by
+/// the lie or not, nobody else's does.
+async fn one_lies_to_a_crowd(lie: impl Fn(SocketAddr) -> Behaviour, opens: bool) -> Vec<Request> {
+    let more = "circuit_breaker: {failure_threshold: 3, timeout_seconds: 1}";
+    let scene = Scene::start(3, NO_CHECKS, more).await;
+    let far = Origin::start(OriginKind::Http).await;
+    let crowd = Crowd::start(&scene, &far);
+    crowd.see_served(50).await;
+    scene.members[0].behave(lie(far.address()));
+    if opens {
+        scene
+            .until("found out", |listed| listed[0]["circuit"] != "closed")
+            .await;
+    }
+    crowd.see_served(200).await;
+    assert_eq!(
+        scene.circuits().await[1..],
+        ["closed", "closed"],
+        "those that tell the truth"
+    );
+    scene.members[0].behave(Behaviour::Good);
+    scene
+        .until("forgiven", |listed| {
+            listed.iter().all(|proxy| proxy["circuit"] == "closed")
+        })
+        .await;
+    let before = scene.members[0].targets().len();
+    crowd.see_served(50).await;
+    assert!(scene.members[0].targets().len() > before, "used again");
+    crowd.errors().await
+}
+
+#[tokio::test]
+async fn a_member_that_says_200_and_resets_is_found_out_under_32_clients() {
+    need!(find("curl", "curl"));
+    let more = "circuit_breaker: {failure_threshold: 3, timeout_seconds: 60}";
+    let scene = Scene::start(3, NO_CHECKS, more).await;
+    let mut targets = Vec::new();
+    for _ in 0..4 {
+        targets.push(Origin::start(OriginKind::Http).await);
+    }
+    let addresses: Vec<SocketAddr> = targets.iter().map(Origin::address).collect();
+    let load = Load::tunnels(32, Duration::from_millis(20), scene.pcs.address(), &addresses);
+    let of_all = |request: &Request| request.exit().is_some();
+    load.see("served", 100, of_all).await;
+    scene.members[0].behave(Behaviour::SuccessThenReset);
+    scene
+        .until("found out", |listed| listed[0]["circuit"] == "open")
+        .await;
+    load.see("served", 200, of_all).await;
+    let found_out = Instant::now();
+    load.see("served", 400, of_all).await;
+    assert_eq!(scene.circuits().await, ["open", "closed", "closed"]);
+    let mut requests = load.stop().await;
+    let count = requests.len();
+    requests.retain(|request| !of_all(request));
+    eprintln!("{count} tunnels, {} lost in the liar", requests.len());
+    // What was handed to it by a 200 is lost; nobody is told no, and nobody meets it once it is found out.
+    let lost = End::Broken("rota-1".to_owned());
+    let others: Vec<_> = requests.iter().filter(|request| request.end != lost).collect();
+    assert_eq!(others.len(), 0, "{others:?}");
+    assert!(!requests.is_empty(), "it never lied");
+    let late = requests
+        .iter()
+        .filter(|request| request.began >= found_out)
+        .count();
+    assert_eq!(late, 0, "it went on lying");
+}
+
+#[tokio::test]
+async fn a_member_that_says_503_costs_no_one_of_32_clients_an_error() {
+    need!(find("curl", "curl"));
+    let all = |_| Behaviour::Status(503);
+    let one = |far: SocketAddr| Behaviour::StatusFor {
+        target: far.to_string(),
+        status: 503,
+    };
+    // For one target only: what it does for the other target in between keeps its breaker closed, or not.
+    assert_eq!(one_lies_to_a_crowd(all, true).await.len(), 0);
+    let errors = one_lies_to_a_crowd(one, false).await;
+    assert_eq!(errors.len(), 0, "{errors:?}");
+}
+
+#[tokio::test]
+async fn a_corporate_502_for_all_members_is_nobodys_under_32_clients() {
+    need!(find("curl", "curl"));
+    let more = "circuit_breaker: {failure_threshold: 3, timeout_seconds: 1}";
+    let scene = Scene::start(3, NO_CHECKS, more).await;
+    let far = Origin::start(OriginKind::Http).await;
+    let crowd = Crowd::start(&scene, &far);
+    crowd.see_served(50).await;
+    scene.first.behave(Behaviour::Status(502));
+    for half in [&crowd.near, &crowd.far] {
+        half.see("refused", 200, |request| {
+            matches!(request.end, End::Refused(502, _))
+        })
+        .await;
+    }
+    assert_eq!(scene.circuits().await, ["closed"; 3]);
+    scene.first.behave(Behaviour::Good);
+    crowd.see_served(50).await;
+    let back = Instant::now();
+    crowd.see_served(200).await;
+    assert_eq!(scene.circuits().await, ["closed"; 3]);
+    let errors = crowd.errors().await;
+    let late = errors.iter().filter(|request| request.began >= back).count();
+    assert_eq!(late, 0, "failed after its return");
+    let other: Vec<_> = errors
+        .iter()
+        .filter(|request| !matches!(&request.end, End::Refused(502, hop) if hop.starts_with("rota-") || hop == "corporate"))
+        .collect();
+    assert_eq!(other.len(), 0, "{other:?}");
 }

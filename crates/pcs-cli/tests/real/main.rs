@@ -14,14 +14,19 @@
 )]
 
 mod admin;
+mod browser;
 mod chain;
 mod clients;
 mod commands;
 mod deploy;
+mod errors;
 mod failure;
 mod healing;
+mod load;
+mod manifests;
 mod metrics;
 mod namespace;
+mod outage;
 mod pcs;
 mod programs;
 mod rotation;

@@ -74,6 +74,26 @@ fn it_opens_after_failures_in_a_row_and_a_success_ends_the_row() {
 }
 
 #[test]
+fn a_rest_that_is_ended_lets_one_trial_in_and_closes_nothing() {
+    let mut fixture = Fixture::opened(Settings::default());
+    fixture.now += Duration::from_secs(1);
+    assert!(fixture.admit().is_none());
+    fixture.breaker.end_rest(fixture.now);
+    assert!(fixture.breaker.is_admissible(fixture.now));
+    assert_eq!(fixture.breaker.state(), State::Open);
+    let trial = fixture.admit().expect("its rest is over");
+    assert!(fixture.admit().is_none(), "one trial at a time");
+    // The trial fails: it rests for as long as ever, and only then.
+    assert_eq!(fixture.record(trial, Outcome::Failure), Some(State::Open));
+    assert_eq!(fixture.breaker.retry_at(), Some(fixture.now + REST));
+    // Elsewhere it is not to be noticed.
+    let closed = Fixture::new(Settings::default());
+    closed.breaker.end_rest(closed.now);
+    assert_eq!(closed.breaker.state(), State::Closed);
+    assert!(closed.admit().is_some_and(|permit| !permit.is_trial()));
+}
+
+#[test]
 fn thirty_failures_in_flight_open_it_once_and_lengthen_nothing() {
     let mut fixture = Fixture::new(Settings::default());
     let permits: Vec<Permit> = (0..30).filter_map(|_| fixture.admit()).collect();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pcs_models::{PoolName, ProxyId, Target};
-use rand::Rng;
+use rand::{Rng, RngExt};
 
 use super::entry::{Entry, Phase, Pool};
 use super::schedule::{SPREAD, delay, jittered};
@@ -192,9 +192,14 @@ impl<W: Clone> Roster<W> {
         for (place, slot) in (0u32..).zip(slots) {
             let Some(spec) = self.spec_of(*slot) else { continue };
             let whole = (SPREAD * count).min(spec.interval);
-            let share = whole.mul_f64(f64::from(place) / f64::from(count));
-            let at = now + if place == 0 { share } else { jittered(share, rng) };
-            self.schedule(*slot, at);
+            // Somewhere within its own share: the last one has its turn before the interval ends.
+            let within = if place == 0 {
+                0.0
+            } else {
+                rng.random_range(0.0..1.0)
+            };
+            let share = (f64::from(place) + within) / f64::from(count);
+            self.schedule(*slot, now + whole.mul_f64(share));
         }
     }
 

@@ -15,9 +15,21 @@ async fn the_first_check_runs_at_start_and_many_are_spread() {
     pass(2).await;
     assert_eq!(running.world.times("p0"), [start]);
     let last = running.world.times("p99")[0] - start;
-    assert!((800..=1100).contains(&last.as_millis()), "{last:?}");
+    assert!((990..1010).contains(&last.as_millis()), "{last:?}");
     assert_eq!(running.world.checks(), 100);
     assert_eq!(running.world.health("p99"), Health::Healthy);
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_than_fit_an_interval_have_their_first_check_within_it() {
+    let start = Instant::now();
+    let running = Running::with(spec(), 8000);
+    pass(61).await;
+    let interval = spec().interval;
+    for id in names("p", 0..8000) {
+        let first = running.world.times(&id).first().map(|at| *at - start);
+        assert!(first.is_some_and(|first| first <= interval), "{id}: {first:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use pcs_health::checker::{CheckFailure, CheckSpec, Fault, Method, Probe, TestUrl};
 use pcs_health::{ChainProbe, Way};
-use pcs_models::{Blame, ChainSpec, FailureKind, Hop, Retry, Target, TlsOptions};
-use pcs_testkit::{Behaviour, Origin, OriginKind, Proxy, TestCa, refusing_address};
-use pcs_tunnel::{
-    BoxFuture, ChainConnector, Dial, DialError, DialRequest, DialTimeouts, Dialed, Network, PreparedChain,
-    WarmStream,
-};
+use pcs_models::{ChainSpec, FailureKind, Hop, TlsOptions};
+use pcs_testkit::{Behaviour, Listening, Origin, OriginKind, Proxy, TestCa, refusing_address};
+use pcs_tunnel::{ChainConnector, DialTimeouts, Network, PreparedChain};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
 use crate::world;
@@ -183,66 +181,50 @@ async fn a_corporate_proxy_that_is_down_or_refuses_us_is_to_blame() {
     assert!(works(&street.direct()).await, "there is none before this one");
 }
 
-/// A corporate proxy that waits for a member without end, and answers at once for anything else.
-struct Patient(Target);
+/// Asks soon whether it works: silence is what this is about.
+async fn works_in_time(way: &Way) -> bool {
+    let deadline = Instant::now() + Duration::from_millis(600);
+    probe().corporate_works(way, deadline).await
+}
 
-impl Dial for Patient {
-    fn dial<'a>(
-        &'a self,
-        _chain: &'a PreparedChain,
-        request: DialRequest<'a>,
-    ) -> BoxFuture<'a, Result<Dialed, DialError>> {
-        Box::pin(async move {
-            if *request.target != self.0 {
-                let error = DialError::new(FailureKind::Status, Blame::Target, Retry::Other, "403");
-                return Err(error.with_status(403));
-            }
-            tokio::time::sleep_until(request.deadline).await;
-            Err(DialError::new(
-                FailureKind::Timeout,
-                Blame::Target,
-                Retry::Other,
-                "no answer",
-            ))
-        })
-    }
-
-    fn warm<'a>(
-        &'a self,
-        _chain: &'a PreparedChain,
-        _deadline: Instant,
-    ) -> BoxFuture<'a, Result<WarmStream, DialError>> {
-        // Checks take no warm chains.
-        Box::pin(std::future::pending())
-    }
-
-    fn finish<'a>(
-        &'a self,
-        _warm: WarmStream,
-        _chain: &'a PreparedChain,
-        _request: DialRequest<'a>,
-    ) -> BoxFuture<'a, Result<Dialed, DialError>> {
-        // Checks take no warm chains.
-        Box::pin(std::future::pending())
+#[tokio::test]
+async fn a_corporate_proxy_that_says_nothing_at_all_is_to_blame() {
+    let street = Street::new().await;
+    for behaviour in [Behaviour::HangAtAccept, Behaviour::HangAtRequest] {
+        street.corporate.behave(behaviour.clone());
+        assert!(!works_in_time(&street.behind()).await, "{behaviour:?}");
     }
 }
 
 #[tokio::test]
-async fn a_corporate_proxy_that_hangs_does_not_work_and_one_that_waits_for_a_member_does() {
+async fn a_corporate_proxy_that_waits_for_the_member_works() {
     let street = Street::new().await;
-    for behaviour in [Behaviour::HangAtAccept, Behaviour::HangAtRequest] {
-        street.corporate.behave(behaviour.clone());
-        let deadline = Instant::now() + Duration::from_millis(300);
-        let works = probe().corporate_works(&street.behind(), deadline).await;
-        assert!(!works, "{behaviour:?}");
-    }
-    let way = street.behind();
-    let patient = ChainProbe::new(Arc::new(Patient(way.member.as_target())), Arc::default());
-    let soon = tokio::time::timeout(
-        Duration::from_secs(20),
-        patient.corporate_works(&way, Instant::now() + Duration::from_secs(60)),
-    );
-    assert!(soon.await.unwrap(), "it answers for itself");
+    let mute = street.member.address().to_string();
+    // It dials a member that is silent, and refuses all else, itself above all.
+    let corporate = Listening::start([127, 0, 0, 1].into(), move |mut stream, _| {
+        let mute = mute.clone();
+        async move {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let Ok(byte) = stream.read_u8().await else { return };
+                head.push(byte);
+            }
+            if String::from_utf8_lossy(&head).contains(&mute) {
+                std::future::pending::<()>().await;
+            }
+            let _ = stream
+                .write_all(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")
+                .await;
+        }
+    })
+    .await;
+    let endpoint = corporate.address().to_string().parse().expect("an address");
+    let hop = Hop::new(pcs_models::Protocol::Http, endpoint);
+    let mut way = street.behind();
+    way.before = Some(chain(vec![hop.clone()]));
+    way.chain = chain(vec![hop, street.member.hop("member")]);
+    assert!(works_in_time(&way).await);
+    assert_eq!(corporate.accepted(), 2, "asked for the member, then for itself");
 }
 
 #[tokio::test]

@@ -63,7 +63,7 @@ impl Inner {
             }
         })?;
         if corporate && !reused {
-            self.corporate_answered();
+            self.corporate_answered(Instant::now());
         }
         // A tunnel went well when its chain stood; a plain request when it is answered.
         let trail = (request.purpose == Purpose::Forward).then(|| Arc::new(Mutex::new(Trail::default())));

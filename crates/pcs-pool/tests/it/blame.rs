@@ -233,7 +233,7 @@ async fn an_outage_of_the_corporate_proxy_fails_at_once_and_charges_nobody() {
 async fn a_corporate_proxy_that_hangs_is_named() {
     let world = World::new();
     let pools = world.pools(behind_corporate(many(3)));
-    world.set_corporate(Corporate::Hangs);
+    world.set_corporate(Corporate::Silent);
     for number in 0..10 {
         let error = tunnel(&pools, &format!("t{number}:443")).await.unwrap_err();
         assert_eq!(error.hop(), Some(&HopName::corporate()), "{number}");

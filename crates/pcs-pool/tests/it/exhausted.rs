@@ -39,6 +39,30 @@ async fn unhealthy_members_are_left_out_while_others_are_there() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn checks_that_bring_a_member_back_end_the_rest_of_its_breaker() {
+    for (seen_by_checks, back) in [(true, true), (false, false)] {
+        let world = World::new();
+        let pools = world.pools(settings(&["a", "b"]));
+        world.set("a", Manner::Refuses);
+        while circuit(&pools, "a") != Circuit::Open {
+            tunnel(&pools, "t:443").await.unwrap();
+        }
+        world.set("a", Manner::Well(Duration::ZERO));
+        if seen_by_checks {
+            set_health(&pools, "a", false);
+        }
+        // One that was never unhealthy is none that checks brought back: they see less than requests do.
+        set_health(&pools, "a", true);
+        let mut went = Vec::new();
+        for _ in 0..10 {
+            went.push(tunnel(&pools, "t:443").await.unwrap());
+        }
+        assert_eq!(went.contains(&"a".to_owned()), back, "{went:?}");
+        assert_eq!(circuit(&pools, "a") == Circuit::Closed, back);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn any_takes_unhealthy_ones_and_fail_does_not() {
     for (settings, works) in [
         (settings(&["a", "b"]), true),

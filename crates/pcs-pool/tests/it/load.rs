@@ -73,6 +73,42 @@ async fn a_member_that_dies_under_load_costs_no_client_an_error() {
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_under_load_names_the_corporate_hop_and_passes_without_a_trace() {
+    for manner in [Corporate::Refuses, Corporate::Silent] {
+        let world = World::new();
+        let pools = world.pools(Settings {
+            corporate: Some(corporate()),
+            ..many(3)
+        });
+        let stop = Arc::new(AtomicUsize::new(0));
+        let load = clients(&pools, 32, &stop);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        world.set_corporate(manner);
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        world.set_corporate(Corporate::Well);
+        // Full service a second after its return.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world.take_calls();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let dialled = world.dialled();
+        for proxy in ["p0", "p1", "p2"] {
+            let share = dialled.iter().filter(|dialled| *dialled == proxy).count();
+            assert!(
+                share * 4 > dialled.len(),
+                "full service a second after its return: {proxy} had {share}"
+            );
+        }
+        let (_, errors) = finish(load, &stop).await;
+        assert!(!errors.is_empty());
+        assert!(
+            errors.iter().all(|error| error.starts_with("Some(corporate)")),
+            "{errors:?}"
+        );
+        assert!(all_closed(&pools));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_of_which_the_corporate_proxy_hears_nothing_are_charged_while_it_speaks_of_others() {
     let world = World::new();
     let pools = world.pools(Settings {
         corporate: Some(corporate()),
@@ -81,27 +117,14 @@ async fn an_outage_under_load_names_the_corporate_hop_and_passes_without_a_trace
     let stop = Arc::new(AtomicUsize::new(0));
     let load = clients(&pools, 32, &stop);
     tokio::time::sleep(Duration::from_secs(2)).await;
-    world.set_corporate(Corporate::Refuses);
-    tokio::time::sleep(Duration::from_secs(30)).await;
-    world.set_corporate(Corporate::Well);
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    world.take_calls();
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let dialled = world.dialled();
-    for proxy in ["p0", "p1", "p2"] {
-        let share = dialled.iter().filter(|dialled| *dialled == proxy).count();
-        assert!(
-            share * 4 > dialled.len(),
-            "full service a second after its return: {proxy} had {share}"
-        );
-    }
+    world.set("p0", Manner::Lost);
+    world.set("p1", Manner::Lost);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(circuit(&pools, "p0"), Circuit::Open);
+    assert_eq!(circuit(&pools, "p1"), Circuit::Open);
+    assert!(!pools.corporate_is_down());
     let (_, errors) = finish(load, &stop).await;
-    assert!(!errors.is_empty());
-    assert!(
-        errors.iter().all(|error| error.starts_with("Some(corporate)")),
-        "{errors:?}"
-    );
-    assert!(all_closed(&pools));
+    assert_eq!(errors, Vec::<String>::new());
 }
 
 #[tokio::test(start_paused = true)]

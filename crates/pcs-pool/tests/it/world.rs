@@ -37,7 +37,12 @@ pub(crate) enum Manner {
     SaysFor(&'static str, u16),
     /// The corporate proxy answers CONNECT to this member with a status.
     CorporateSays(u16),
+    /// The corporate proxy gives no answer to CONNECT to this member.
+    Lost,
 }
+
+/// How long silence is put up with (`tunnel.read_timeout_seconds`).
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// How the corporate proxy behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +51,8 @@ pub(crate) enum Corporate {
     Refuses,
     /// 502 to every CONNECT.
     CannotReach,
-    /// Accepts, then says nothing.
-    Hangs,
+    /// Takes every CONNECT, and says nothing.
+    Silent,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +130,21 @@ impl World {
         self.far_ends.lock().clear();
     }
 
+    fn note(&self, chain: &PreparedChain, request: &DialRequest<'_>) {
+        let hops = chain.spec().hops();
+        let member = hops.last().filter(|hop| hop.name.as_str() != HopName::CORPORATE);
+        self.calls.lock().push(Call {
+            proxy: member.map(|hop| hop.name.as_str().to_owned()),
+            target: request.target.to_string(),
+            hops: hops.len(),
+            user: member
+                .and_then(|hop| hop.credentials.as_ref())
+                .map(|c| c.username().to_owned()),
+            session: request.session.map(|session| session.as_str().to_owned()),
+            deadline: request.deadline,
+        });
+    }
+
     async fn answer(&self, chain: &PreparedChain, request: DialRequest<'_>) -> Result<Dialed, DialError> {
         let hops = chain.spec().hops();
         let corporate = hops
@@ -133,28 +153,30 @@ impl World {
         let member = hops.last().filter(|hop| hop.name.as_str() != HopName::CORPORATE);
         let proxy = member.map(|hop| hop.name.as_str().to_owned());
         let target = request.target.to_string();
-        self.calls.lock().push(Call {
-            proxy: proxy.clone(),
-            target: target.clone(),
-            hops: hops.len(),
-            user: member
-                .and_then(|hop| hop.credentials.as_ref())
-                .map(|c| c.username().to_owned()),
-            session: request.session.map(|session| session.as_str().to_owned()),
-            deadline: request.deadline,
-        });
+        self.note(chain, &request);
         let at = HopIndex(u8::try_from(hops.len()).unwrap().saturating_sub(1));
         let last = hops.last().map_or_else(HopName::target, |hop| hop.name.clone());
         let fail =
             |kind, blame, hop: HopName| Err(DialError::new(kind, blame, Retry::Other, "scripted").at(hop));
         tokio::time::sleep(LATENCY).await;
-        if corporate {
-            self.at_corporate(request.deadline, member.is_some().then_some((at, &last)))
-                .await?;
+        if corporate && *self.corporate.lock() == Corporate::Refuses {
+            return fail(
+                FailureKind::Refused,
+                Blame::Hop(HopIndex(0)),
+                HopName::corporate(),
+            );
+        }
+        if corporate && member.is_some() && *self.corporate.lock() == Corporate::CannotReach {
+            return fail(FailureKind::Status, Blame::Hop(at), last).map_err(|error| error.with_status(502));
         }
         let manner = proxy
             .as_ref()
             .and_then(|proxy| self.manners.lock().get(proxy).cloned());
+        let silent = corporate && *self.corporate.lock() == Corporate::Silent;
+        if silent || manner == Some(Manner::Lost) {
+            tokio::time::sleep_until(request.deadline.min(Instant::now() + SILENCE)).await;
+            return fail(FailureKind::Timeout, Blame::Hop(at), last);
+        }
         match manner.unwrap_or(Manner::Well(Duration::ZERO)) {
             Manner::Refuses => return fail(FailureKind::Refused, Blame::Hop(at), last),
             Manner::Hangs => {
@@ -177,7 +199,7 @@ impl World {
                 let error = fail(FailureKind::Status, Blame::Hop(blamed), HopName::corporate());
                 return error.map_err(|error| error.with_status(status));
             }
-            Manner::SaysFor(..) => {}
+            Manner::SaysFor(..) | Manner::Lost => {}
             Manner::Well(pause) => tokio::time::sleep(pause).await,
         }
         if self.dead_targets.lock().contains(&target) {
@@ -201,27 +223,6 @@ impl World {
 }
 
 impl World {
-    /// What the corporate proxy does, asked for the last hop where there is one.
-    async fn at_corporate(
-        &self,
-        deadline: Instant,
-        member: Option<(HopIndex, &HopName)>,
-    ) -> Result<(), DialError> {
-        let fail = |kind, index, hop| Err(DialError::new(kind, Blame::Hop(index), Retry::Other, "").at(hop));
-        let manner = *self.corporate.lock();
-        match (manner, member) {
-            (Corporate::Refuses, _) => fail(FailureKind::Refused, HopIndex(0), HopName::corporate()),
-            (Corporate::CannotReach, Some((at, last))) => {
-                fail(FailureKind::Status, at, last.clone()).map_err(|error| error.with_status(502))
-            }
-            (Corporate::Hangs, Some((at, last))) => {
-                tokio::time::sleep_until(deadline).await;
-                fail(FailureKind::Timeout, at, last.clone())
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Two hops of the way to a warm chain.
     async fn build(&self, chain: &PreparedChain) -> Result<WarmStream, DialError> {
         *self.warm_builds.lock() += 1;

@@ -7,25 +7,23 @@ use pcs_tunnel::wire::http1::{Body, BodyLength, Trailers, Version};
 use super::exchange::{self, Cut, Ends, Progress};
 use super::fields::keeps_trailer;
 use super::flow::Flow;
-use super::forward::{Arrived, Forwarding};
-use super::response::Reply;
+use super::forward::{Arrived, Forwarding, Outcome};
 use super::{After, Pinned};
 use crate::answer::Persistence;
-use crate::buffer::Input;
 use crate::tunnel::Standing;
 
-impl Forwarding<'_, '_> {
+impl Forwarding<'_, '_, '_> {
     /// Passes the answer to the client.
-    pub(super) async fn pass(mut self, arrived: Box<Arrived>) -> After {
-        let Arrived {
-            mut connected,
-            mut output,
-            reply,
-            mut upload,
-        } = *arrived;
-        if reply.status == 101 {
-            return self.switch(connected, &output, &reply).await;
+    pub(super) async fn pass(&mut self, mut arrived: Box<Arrived>) -> Outcome {
+        if arrived.reply.status == 101 {
+            return Outcome::Switched(arrived);
         }
+        let Arrived {
+            connected,
+            output,
+            reply,
+            upload,
+        } = &mut *arrived;
         let (length, trailers) = match (reply.length, self.ask.version) {
             (BodyLength::Chunked, Version::Http10) => (BodyLength::UntilClose, Trailers::Unwrap),
             (length, _) => (length, Trailers::Keep(keeps_trailer)),
@@ -42,29 +40,28 @@ impl Forwarding<'_, '_> {
             client: &mut visitor.client,
             input: &mut visitor.input,
             upstream: &mut connected.stream,
-            output: &mut output,
+            output,
         };
         let (up, idle) = (upload.flow.sent, self.live.settings.idle_timeout);
-        let passed = exchange::response_body(&mut ends, &mut upload, &mut download, idle).await;
+        let passed = exchange::response_body(&mut ends, upload, &mut download, idle).await;
         self.ticket.up += upload.flow.sent - up;
         self.ticket.down += download.sent;
         connected.outcome.moved(self.ticket.up, self.ticket.down);
         if let Err(cut) = passed {
-            return self.cut(&cut, length);
+            return Outcome::Over(self.cut(&cut, length));
         }
-        let is_clean = reply.is_persistent
-            && upload.state == Progress::Done
-            && output.is_empty()
-            && reply.length != BodyLength::UntilClose;
+        let sent_whole = upload.state == Progress::Done;
+        let is_clean =
+            reply.is_persistent && sent_whole && output.is_empty() && reply.length != BodyLength::UntilClose;
         if is_clean {
-            self.keep(connected);
+            self.keep(arrived.connected);
         }
         self.ticket.finish();
-        match connection {
+        Outcome::Over(match connection {
             Persistence::Keep | Persistence::KeepOld => After::Next,
-            Persistence::Close if upload.state == Progress::Done => After::Close,
+            Persistence::Close if sent_whole => After::Close,
             Persistence::Close => After::Linger,
-        }
+        })
     }
 
     /// Gives the upstream back, or keeps it for this client where it is authenticated as this client.
@@ -83,7 +80,7 @@ impl Forwarding<'_, '_> {
 
     /// The body broke off. Where only the end of the connection ends it, the client must not take that for the
     /// whole: the connection is reset.
-    fn cut(mut self, cut: &Cut, length: BodyLength) -> After {
+    fn cut(&mut self, cut: &Cut, length: BodyLength) -> After {
         self.ticket.broke(match cut {
             Cut::ClientGone => "client_gone",
             Cut::Upstream => "reset",
@@ -97,8 +94,14 @@ impl Forwarding<'_, '_> {
     }
 
     /// The target speaks another protocol from here on.
-    async fn switch(self, connected: Connected, output: &Input, reply: &Reply) -> After {
-        let visitor = &mut self.session.visitor;
+    pub(super) async fn switch(self, arrived: Arrived) -> After {
+        let Arrived {
+            connected,
+            output,
+            reply,
+            ..
+        } = arrived;
+        let visitor = &mut *self.session.visitor;
         let said = Bytes::copy_from_slice(output.unread());
         let early = Bytes::copy_from_slice(visitor.input.unread());
         visitor.input.consume(early.len());
@@ -109,7 +112,7 @@ impl Forwarding<'_, '_> {
         let head = reply.head(BodyLength::None, Persistence::Keep);
         Standing::announce(
             &mut visitor.client,
-            &head,
+            head,
             reply.status,
             early,
             connected,

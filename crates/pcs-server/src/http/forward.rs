@@ -39,8 +39,8 @@ enum Try {
 }
 
 /// One request being forwarded.
-pub(super) struct Forwarding<'s, 'd> {
-    pub(super) session: &'s mut Session<'d>,
+pub(super) struct Forwarding<'s, 'v, 'd> {
+    pub(super) session: &'s mut Session<'v, 'd>,
     pub(super) live: &'s Live,
     pub(super) ask: ForwardAsk,
     pub(super) ticket: Ticket,
@@ -50,7 +50,7 @@ pub(super) struct Forwarding<'s, 'd> {
 }
 
 /// Forwards the request and passes the answer.
-pub(super) async fn serve(session: &mut Session<'_>, live: &Live, ask: ForwardAsk) -> After {
+pub(super) async fn serve(session: &mut Session<'_, '_>, live: &Live, ask: ForwardAsk) -> After {
     let matter = Matter::Resource {
         authority: ask.authority.clone(),
         path: ask.path.clone(),
@@ -76,7 +76,7 @@ pub(super) async fn serve(session: &mut Session<'_>, live: &Live, ask: ForwardAs
         ..ConnectRequest::tunnel(ask.target.clone(), deadline)
     };
     let whole_body = whole_body.then(|| session.visitor.input.mark());
-    let forwarding = Forwarding {
+    let mut forwarding = Forwarding {
         session,
         live,
         ask,
@@ -84,28 +84,41 @@ pub(super) async fn serve(session: &mut Session<'_>, live: &Live, ask: ForwardAs
         request,
         whole_body,
     };
-    forwarding.run().await
+    match forwarding.run().await {
+        Outcome::Over(after) => after,
+        Outcome::Switched(arrived) => Box::pin(forwarding.switch(*arrived)).await,
+    }
 }
 
-impl Forwarding<'_, '_> {
-    async fn run(mut self) -> After {
+/// What became of a request.
+pub(super) enum Outcome {
+    /// The client has its answer, or never will.
+    Over(After),
+    /// The target speaks another protocol from here on.
+    Switched(Box<Arrived>),
+}
+
+impl Forwarding<'_, '_, '_> {
+    async fn run(&mut self) -> Outcome {
         // The last answer that another try was to better: it passes if none does.
         let mut held: Option<Box<Arrived>> = None;
         loop {
             let connected = match self.stream().await {
                 Ok(connected) => connected,
-                Err(error) => return self.settle(held, error).await,
+                Err(error) => return Box::pin(self.settle(held, error)).await,
             };
             match self.attempt(connected).await {
                 Try::Arrived(arrived) => match self.judge(arrived) {
                     Ok(arrived) => return self.pass(arrived).await,
                     Err(Unwanted::Answer(arrived)) => held = Some(arrived),
-                    Err(Unwanted::Challenge(error, Verdict::Pass)) => return self.settle(held, error).await,
+                    Err(Unwanted::Challenge(error, Verdict::Pass)) => {
+                        return Box::pin(self.settle(held, error)).await;
+                    }
                     Err(Unwanted::Challenge(_, Verdict::Retry)) => {}
                 },
                 Try::Failed(_, Verdict::Retry) if self.request.replayable => {}
-                Try::Failed(error, _) => return self.settle(held, error).await,
-                Try::Client(fault) => return self.blame_client(fault).await,
+                Try::Failed(error, _) => return Box::pin(self.settle(held, error)).await,
+                Try::Client(fault) => return Outcome::Over(Box::pin(self.blame_client(fault)).await),
             }
             if let Some(mark) = self.whole_body {
                 self.session.visitor.input.rewind(mark);
@@ -284,7 +297,7 @@ impl Forwarding<'_, '_> {
     }
 
     /// No further try: the answer that was held back passes, else the failure is told.
-    async fn settle(mut self, held: Option<Box<Arrived>>, error: DialError) -> After {
+    async fn settle(&mut self, held: Option<Box<Arrived>>, error: DialError) -> Outcome {
         if let Some(mut held) = held {
             self.ticket.connected(&self.request, &mut held.connected);
             return self.pass(held).await;
@@ -313,15 +326,15 @@ impl Forwarding<'_, '_> {
         if !clean || answer.closes || self.session.is_draining() {
             wire.connection = Persistence::Close;
         }
-        self.session.tell(self.ticket, &answer, wire).await;
-        if wire.connection == Persistence::Close {
+        self.session.tell(&mut self.ticket, &answer, wire).await;
+        Outcome::Over(if wire.connection == Persistence::Close {
             After::Linger
         } else {
             After::Next
-        }
+        })
     }
 
-    async fn blame_client(mut self, fault: NoAnswer) -> After {
+    async fn blame_client(&mut self, fault: NoAnswer) -> After {
         let answer = match fault {
             NoAnswer::ClientSlow => Answer::too_slow_client(),
             NoAnswer::ClientMalformed(error) => Answer::malformed(error.to_string()),
@@ -335,7 +348,7 @@ impl Forwarding<'_, '_> {
             connection: Persistence::Close,
             ..self.ask.wire
         };
-        self.session.tell(self.ticket, &answer, wire).await;
+        self.session.tell(&mut self.ticket, &answer, wire).await;
         After::Linger
     }
 }

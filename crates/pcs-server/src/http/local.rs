@@ -10,7 +10,7 @@ use crate::shared::Live;
 use crate::ticket::Matter;
 
 /// Answers a request in origin form.
-pub(super) async fn serve(session: &mut Session<'_>, live: &Live, ask: LocalAsk) -> After {
+pub(super) async fn serve(session: &mut Session<'_, '_>, live: &Live, ask: LocalAsk) -> After {
     let route = ask.path.split('?').next().unwrap_or_default();
     let reads = matches!(&*ask.method, "GET" | "HEAD");
     let (content_type, body) = match route {
@@ -39,7 +39,7 @@ pub(super) async fn serve(session: &mut Session<'_>, live: &Live, ask: LocalAsk)
     }
 }
 
-async fn refuse(session: &mut Session<'_>, ask: LocalAsk) -> After {
+async fn refuse(session: &mut Session<'_, '_>, ask: LocalAsk) -> After {
     let detail = "this is a proxy, not a web server: set it as the HTTP or SOCKS5 proxy of your client \
                   (GET /health and GET /proxy.pac are all that it serves itself)";
     let refusal = Refusal {
@@ -66,7 +66,7 @@ fn message(content_type: &str, body: &str, wire: Wire) -> Vec<u8> {
 }
 
 /// What this client can reach the proxy by: the `Host` it wrote, where that is a proper one.
-fn proxy_authority(session: &Session<'_>, live: &Live, host: Option<&str>) -> Option<String> {
+fn proxy_authority(session: &Session<'_, '_>, live: &Live, host: Option<&str>) -> Option<String> {
     let local = session.visitor.client.local_addr().ok();
     let port = local.map_or(80, |address| address.port());
     if let Some(host) = host.and_then(|host| Target::parse_with_default(host, port).ok()) {

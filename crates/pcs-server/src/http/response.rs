@@ -1,7 +1,5 @@
 //! The head of an answer from upstream, read and written anew.
 
-use std::fmt::Write as _;
-
 use pcs_tunnel::wire::http1::{BodyLength, Version, read_response, response_body, slots};
 
 use super::fields::{Direction, write_end_to_end, write_field};
@@ -60,15 +58,18 @@ impl Reply {
 
     /// The head as the client gets it, its body framed by `length`.
     pub(super) fn head(&self, length: BodyLength, connection: Persistence) -> Vec<u8> {
-        let mut first = String::with_capacity(32 + self.reason.len());
-        let _ = write!(first, "HTTP/1.1 {} {}\r\n", self.status, self.reason);
-        let mut out = Vec::with_capacity(first.len() + self.fields.len() + 64);
-        out.extend_from_slice(first.as_bytes());
+        let mut number = itoa::Buffer::new();
+        let mut out = Vec::with_capacity(self.reason.len() + self.fields.len() + 96);
+        out.extend_from_slice(b"HTTP/1.1 ");
+        out.extend_from_slice(number.format(self.status).as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(self.reason.as_bytes());
+        out.extend_from_slice(b"\r\n");
         out.extend_from_slice(&self.fields);
         match length {
             BodyLength::None | BodyLength::UntilClose => {}
             BodyLength::Exact(length) => {
-                write_field(&mut out, "Content-Length", length.to_string().as_bytes());
+                write_field(&mut out, "Content-Length", number.format(length).as_bytes());
             }
             BodyLength::Chunked => write_field(&mut out, "Transfer-Encoding", b"chunked"),
         }

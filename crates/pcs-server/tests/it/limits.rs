@@ -27,6 +27,7 @@ async fn clients_over_the_limit_are_told_503_and_the_others_are_not_touched() {
     );
     assert_eq!(answer.field("connection"), Some("close"));
     assert_eq!(answer.json()["status"], 503);
+    assert!(answer.json()["request_id"].is_string(), "{}", answer.json());
     second.is_closed().await;
     let mut third = world.client_with([5, 1, 0]).await;
     assert_eq!(third.rest().await, [5, 0xff]);

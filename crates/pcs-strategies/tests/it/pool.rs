@@ -55,6 +55,9 @@ impl Members for Pool {
     fn next_eligible(&self, from: usize) -> Option<usize> {
         self.bits.next(from)
     }
+    fn eligible_word(&self, number: usize) -> Option<u64> {
+        self.bits.word(number)
+    }
     fn nth_eligible(&self, rank: usize) -> Option<usize> {
         self.bits.nth(rank)
     }

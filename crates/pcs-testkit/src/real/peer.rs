@@ -57,6 +57,8 @@ pub fn signal(id: u32, signal: Signal) {
 /// A running program. Dropping it ends it, by its own process id.
 pub struct Peer {
     child: Child,
+    /// What started it, to start it again.
+    command: Command,
     address: SocketAddr,
     dir: TempDir,
     log: PathBuf,
@@ -78,8 +80,7 @@ impl Peer {
         ip: IpAddr,
         command: impl FnMut(&Path, SocketAddr) -> Command,
     ) -> Result<Self, Unavailable> {
-        let listens = |address| TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok();
-        Self::start_where(program, || free_address(ip), command, listens)
+        Self::start_where(program, || free_address(ip), command, answers)
     }
 
     /// The same for a program whose address this process cannot bind or reach, as in another network namespace:
@@ -116,6 +117,7 @@ impl Peer {
             };
             let mut peer = Self {
                 child,
+                command,
                 address,
                 dir,
                 log,
@@ -188,6 +190,39 @@ impl Peer {
         if self.litter.is_none() && self.ends_when_asked() {
             return;
         }
+        self.end_it();
+    }
+
+    /// Ends it as `kill -9` does, in the middle of whatever it was at: from then on its port refuses.
+    pub fn kill(&mut self) {
+        if !std::mem::replace(&mut self.stopped, true) {
+            self.end_it();
+        }
+    }
+
+    /// Starts it again on its port after [`Peer::stop`] or [`Peer::kill`], and waits until it listens.
+    ///
+    /// Nobody keeps its port meanwhile: a peer that is to come back listens on an address of its own.
+    ///
+    /// # Errors
+    ///
+    /// It ends, or does not listen within 20 s.
+    pub fn restart(&mut self) -> Result<(), Unavailable> {
+        let failed = |log| Unavailable::Failed {
+            program: "a restarted peer".to_owned(),
+            log,
+        };
+        self.stop();
+        self.child = self.command.spawn().map_err(|error| failed(error.to_string()))?;
+        self.stopped = false;
+        if self.wait_until_it(answers) {
+            Ok(())
+        } else {
+            Err(failed(self.log()))
+        }
+    }
+
+    fn end_it(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
         for path in self.litter.iter().flatten() {
@@ -246,6 +281,11 @@ impl fmt::Debug for Peer {
             .field("address", &self.address)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether somebody listens there.
+fn answers(address: SocketAddr) -> bool {
+    TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
 }
 
 /// A temporary folder that programs which give up root can write to.

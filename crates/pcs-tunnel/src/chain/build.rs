@@ -26,15 +26,7 @@ impl Dial for ChainConnector {
         chain: &'a PreparedChain,
         request: DialRequest<'a>,
     ) -> BoxFuture<'a, Result<Dialed, DialError>> {
-        Box::pin(async move {
-            let mut redials = Redials::default();
-            loop {
-                match self.once(chain, request, redials.unasked).await {
-                    Ok(dialed) => return Ok(dialed),
-                    Err(stop) => redials.again(chain, stop)?,
-                }
-            }
-        })
+        Box::pin(async move { self.build(chain, &request).await })
     }
 
     fn warm<'a>(
@@ -76,8 +68,8 @@ impl Dial for ChainConnector {
             (way.timings, way.greeted) = (warm.timings, warm.greeted);
             let last = chain.last_index().unwrap_or_default();
             let mut stop = match way.reach(warm.stream, warm.reached.unwrap_or(last)).await {
-                Ok(stream) => match way.reach_target(stream, request).await {
-                    Ok(dialed) => return Ok(dialed),
+                Ok(mut stream) => match way.reach_target(&mut stream, &request).await {
+                    Ok(form) => return Ok(way.arrived(stream, form)),
                     Err(stop) => stop,
                 },
                 Err(stop) => stop,
@@ -85,7 +77,7 @@ impl Dial for ChainConnector {
             let mut redials = Redials::default();
             loop {
                 redials.again(chain, stop)?;
-                match self.once(chain, request, redials.unasked).await {
+                match self.once(chain, &request, redials.unasked).await {
                     Ok(dialed) => return Ok(dialed),
                     Err(again) => stop = again,
                 }
@@ -95,17 +87,39 @@ impl Dial for ChainConnector {
 }
 
 impl ChainConnector {
+    /// As [`Dial::dial`], for whoever has a box of its own to put the future in.
+    ///
+    /// # Errors
+    ///
+    /// As [`Dial::dial`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes what was opened.
+    pub async fn build(&self, chain: &PreparedChain, request: &DialRequest<'_>) -> Result<Dialed, DialError> {
+        let mut redials = Redials::default();
+        loop {
+            match self.once(chain, request, redials.unasked).await {
+                Ok(dialed) => return Ok(dialed),
+                Err(stop) => redials.again(chain, stop)?,
+            }
+        }
+    }
+
     async fn once(
         &self,
         chain: &PreparedChain,
-        request: DialRequest<'_>,
+        request: &DialRequest<'_>,
         unasked: Option<usize>,
     ) -> Result<Dialed, Stop> {
         let mut way = Way::new(self, chain, request.session, request.deadline);
         way.unasked = unasked;
         let stream = way.open(request.target).await?;
-        let stream = way.reach(stream, 0).await?;
-        way.reach_target(stream, request).await
+        let mut stream = way.reach(stream, 0).await?;
+        // Boxed, as the hops before it are: small blocks come from the allocator's quickest shelf, one that holds
+        // every phase does not.
+        let form = Box::pin(way.reach_target(&mut stream, request)).await?;
+        Ok(way.arrived(stream, form))
     }
 }
 
@@ -211,7 +225,10 @@ impl<'a> Way<'a> {
     /// From the hop at `from`, which the stream ends at, until the last hop can be spoken to.
     async fn reach(&mut self, stream: ChainStream, from: usize) -> Result<ChainStream, Stop> {
         let last = self.chain.last_index().unwrap_or_default();
-        self.advance(stream, from, last).await
+        if from >= last {
+            return Ok(stream);
+        }
+        Box::pin(self.advance(stream, from, last)).await
     }
 
     async fn advance(
@@ -266,24 +283,31 @@ impl<'a> Way<'a> {
     /// From the last hop to the target, or to where plain requests can be written.
     async fn reach_target(
         &mut self,
-        mut stream: ChainStream,
-        request: DialRequest<'_>,
-    ) -> Result<Dialed, Stop> {
+        stream: &mut ChainStream,
+        request: &DialRequest<'_>,
+    ) -> Result<Form, Stop> {
         let hops = self.chain.spec().hops();
         let mut form = Form::Origin;
         if let Some((last, at)) = hops.last().zip(hops.len().checked_sub(1)) {
             if request.purpose == Purpose::Forward && last.protocol.is_http() {
-                form = self.authorize(at, last, &mut stream, request.target).await?;
+                form = match self.usual_form(at)? {
+                    Some(form) => form,
+                    None => Box::pin(self.authorize(at, last, stream, request.target)).await?,
+                };
             } else {
                 self.begin(HopName::target(), request.target.clone());
-                self.ask(at, last, &mut stream, request.target).await?;
+                self.ask(at, last, stream, request.target).await?;
             }
         }
-        Ok(Dialed {
+        Ok(form)
+    }
+
+    fn arrived(self, stream: ChainStream, form: Form) -> Dialed {
+        Dialed {
             stream,
             form,
-            timings: std::mem::take(&mut self.timings),
-        })
+            timings: self.timings,
+        }
     }
 
     async fn tcp(&mut self, target: &Target) -> Result<ChainStream, Stop> {
@@ -376,7 +400,19 @@ impl<'a> Way<'a> {
         result.map_err(|error| self.stopped(at, next, named, error))
     }
 
-    /// How plain requests for `target` are authorised at the last hop.
+    /// How plain requests are authorised at the last hop, where nothing has to be asked for that.
+    fn usual_form(&mut self, at: usize) -> Result<Option<Form>, Stop> {
+        let Some(shown) = self.shown(at)? else {
+            return Ok(Some(Form::Absolute { authorization: None }));
+        };
+        let login = self.chain.login(at, Some(&shown));
+        let known = login.first == Scheme::Basic || self.unasked == Some(at);
+        Ok(known.then(|| Form::Absolute {
+            authorization: login.basic.filter(|_| login.first == Scheme::Basic).cloned(),
+        }))
+    }
+
+    /// Finds out how plain requests for `target` are authorised at the last hop.
     async fn authorize(
         &mut self,
         at: usize,
@@ -384,17 +420,10 @@ impl<'a> Way<'a> {
         stream: &mut ChainStream,
         target: &Target,
     ) -> Result<Form, Stop> {
-        let Some(shown) = self.shown(at)? else {
-            return Ok(Form::Absolute { authorization: None });
-        };
-        let login = self.chain.login(at, Some(&shown));
-        if login.first == Scheme::Basic || self.unasked == Some(at) {
-            let authorization = login.basic.filter(|_| login.first == Scheme::Basic).cloned();
-            return Ok(Form::Absolute { authorization });
-        }
+        let shown = self.shown(at)?;
         let login = Login {
             first: Scheme::Ntlm,
-            ..login
+            ..self.chain.login(at, shown.as_ref())
         };
         // A hop that was told to expect NTLM answers by itself; another may turn to the target.
         let named = hop.auth == AuthScheme::Auto;

@@ -35,7 +35,7 @@ pub(crate) fn measure(kind: Kind, setup: &Setup) -> Result<Fresh> {
         .join("fresh")
         .join(kind.name().replace([' ', ','], "-"));
     std::fs::create_dir_all(&folder)?;
-    let (_hop, ports, _) = start_hop(1, 0, &folder)?;
+    let (_hop, ports, _) = start_hop(1, &[], &folder)?;
     let hop = ports.first().copied().unwrap_or(0);
     let mut starts = Vec::new();
     for _ in 0..setup.scale.starts {

@@ -21,6 +21,9 @@ pub(crate) struct Scale {
     many: usize,
     requests: usize,
     relay_bytes: u64,
+    /// How often a repeat does what is over in a moment: many short turns, each participant next to the others, tell
+    /// a ratio better than few long ones on a machine that is busy now and then.
+    rounds: usize,
     pub(crate) held: usize,
     pub(crate) starts: usize,
     pub(crate) warm_seconds: u64,
@@ -32,6 +35,7 @@ impl Scale {
         many: 3000,
         requests: 12_000,
         relay_bytes: 2 << 30,
+        rounds: 5,
         held: 5000,
         starts: 7,
         warm_seconds: 12,
@@ -41,6 +45,7 @@ impl Scale {
         many: 1200,
         requests: 5000,
         relay_bytes: 512 << 20,
+        rounds: 3,
         held: 5000,
         starts: 3,
         warm_seconds: 6,
@@ -81,6 +86,14 @@ impl Measure {
             Self::Requests => "requests_32".to_owned(),
             Self::Relay(tunnels, Direction::Pull) => format!("pull_{tunnels}"),
             Self::Relay(tunnels, Direction::Push) => format!("push_{tunnels}"),
+        }
+    }
+
+    /// How often one repeat does it.
+    pub(crate) fn rounds(self, scale: &Scale) -> usize {
+        match self {
+            Self::Tunnels(_) | Self::Requests => scale.rounds,
+            Self::Relay(..) => 1,
         }
     }
 

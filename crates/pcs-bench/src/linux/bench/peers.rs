@@ -226,6 +226,8 @@ fn haproxy(kind: Kind, port: u16, hop: u16) -> String {
     )
 }
 
+/// Debian's `squid.conf` as it is installed, rules, cache and log included. Added: the parent, who it runs as, where
+/// it writes, how many connections it may hold, and that it tells nobody about the client, as PCS does not.
 fn squid(port: u16, hop: u16, folder: &Path) -> String {
     let is_root = rustix::process::geteuid().is_root();
     let user = if is_root {
@@ -236,14 +238,48 @@ fn squid(port: u16, hop: u16, folder: &Path) -> String {
     let folder = folder.display();
     let descriptors = 2 * CONNECTIONS + 500;
     format!(
-        "http_port 127.0.0.1:{port}\nhttp_access allow all\n{user}\
+        "{DEBIAN_SQUID}\
+         http_port 127.0.0.1:{port}\n{user}\
          cache_peer 127.0.0.1 parent {hop} 0 no-query no-digest no-netdb-exchange default login={USER}:{PASSWORD}\n\
-         never_direct allow all\ncache deny all\ncache_mem 8 MB\n\
-         access_log stdio:{folder}/access.log\ncache_log {folder}/cache.log\ncoredump_dir {folder}\n\
+         never_direct allow all\n\
+         access_log daemon:{folder}/access.log squid\ncache_log {folder}/cache.log\ncoredump_dir {folder}\n\
          netdb_filename none\npid_filename none\nshutdown_lifetime 0 seconds\nvisible_hostname squid.test\n\
          max_filedescriptors {descriptors}\npinger_enable off\nvia off\nforwarded_for delete\n"
     )
 }
+
+/// What rules Debian's file has for clients on the same machine.
+const DEBIAN_SQUID: &str = "\
+acl localnet src 0.0.0.1-0.255.255.255
+acl localnet src 10.0.0.0/8
+acl localnet src 100.64.0.0/10
+acl localnet src 169.254.0.0/16
+acl localnet src 172.16.0.0/12
+acl localnet src 192.168.0.0/16
+acl localnet src fc00::/7
+acl localnet src fe80::/10
+acl SSL_ports port 443
+acl Safe_ports port 80
+acl Safe_ports port 21
+acl Safe_ports port 443
+acl Safe_ports port 70
+acl Safe_ports port 210
+acl Safe_ports port 1025-65535
+acl Safe_ports port 280
+acl Safe_ports port 488
+acl Safe_ports port 591
+acl Safe_ports port 777
+http_access deny !Safe_ports
+http_access deny CONNECT !SSL_ports
+http_access allow localhost manager
+http_access deny manager
+http_access allow localhost
+http_access deny all
+refresh_pattern ^ftp: 1440 20% 10080
+refresh_pattern ^gopher: 1440 0% 1440
+refresh_pattern -i (/cgi-bin/|\\?) 0 0% 0
+refresh_pattern . 0 20% 4320
+";
 
 /// Without its log of connections: it waits for the disk after each line of it.
 fn tinyproxy(port: u16, hop: u16, folder: &Path) -> String {

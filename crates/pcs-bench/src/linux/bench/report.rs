@@ -7,11 +7,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 
-use super::Results;
 use super::measure::{Measure, Sample};
 use super::peers::Kind;
 use super::syscalls::{Calls, total};
 use super::targets::Check;
+use super::{Results, Taken};
 use crate::linux::json::number;
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -20,7 +20,7 @@ const NO_FIGURE: &str = "-";
 /// Prints all tables, as Markdown.
 pub(crate) fn print(results: &Results) {
     println!(
-        "\nMedians of {} interleaved repeats{}.\n",
+        "\nMedians of {} interleaved repeats{}; ratios are medians of the ratios of each round.\n",
         results.repeats,
         if results.quick { ", quick" } else { "" }
     );
@@ -85,16 +85,30 @@ pub(crate) fn print(results: &Results) {
             ]
         },
     );
-    if !results.warm.is_empty() {
+    print_warm(results);
+}
+
+fn print_warm(results: &Results) {
+    if results.warm.is_empty() {
+        return;
+    }
+    println!(
+        "| two hops | warm_connections | p50 ms | p99 ms | failed | dials/tunnel | by warm chains | stale |\n\
+             |---|---|---|---|---|---|---|---|"
+    );
+    for warm in &results.warm {
         println!(
-            "| two hops that wait 20 + 20 ms | p50 ms | p99 ms | failed | dials/tunnel |\n|---|---|---|---|---|"
+            "| {} | {} | {:.1} | {:.1} | {} of {} | {:.2} | {} | {} |",
+            warm.far.name(),
+            warm.setting,
+            warm.p50_ms,
+            warm.p99_ms,
+            warm.failed,
+            warm.done + warm.failed,
+            warm.dialled,
+            warm.used,
+            warm.stale
         );
-        for (name, warm) in &results.warm {
-            println!(
-                "| warm_connections {name} | {:.1} | {:.1} | {} | {:.2} |",
-                warm.p50_ms, warm.p99_ms, warm.failed, warm.dialled
-            );
-        }
     }
 }
 
@@ -183,15 +197,16 @@ fn to_json(results: &Results, checks: &[Check], at: u64) -> Value {
         .iter()
         .map(|(together, p50, p99)| json!({"together": together, "p50_us": number(*p50, 1), "p99_us": number(*p99, 1)}))
         .collect();
-    let warm: Map<String, Value> = results
+    let warm: Vec<Value> = results
         .warm
         .iter()
-        .map(|(name, warm)| {
-            let value = json!({
+        .map(|warm| {
+            json!({
+                "hops": warm.far.name(), "warm_connections": warm.setting,
                 "p50_ms": number(warm.p50_ms, 2), "p99_ms": number(warm.p99_ms, 2),
                 "done": warm.done, "failed": warm.failed, "dials_per_tunnel": number(warm.dialled, 3),
-            });
-            ((*name).to_owned(), value)
+                "by_warm_chains": warm.used, "stale": warm.stale,
+            })
         })
         .collect();
     json!({
@@ -205,12 +220,10 @@ fn participant(results: &Results, kind: Kind) -> Value {
     let mut figures = Map::new();
     for measure in Measure::ALL {
         let samples: Vec<Value> = results
-            .samples
-            .iter()
-            .filter(|(of, what, _)| *of == kind && *what == measure)
-            .map(|(.., sample)| {
+            .samples(kind, measure)
+            .map(|Taken { round, sample, .. }| {
                 json!({
-                    "cpu": number(sample.cpu, 4), "rate": number(sample.rate, 2), "done": sample.done,
+                    "round": round, "cpu": number(sample.cpu, 4), "rate": number(sample.rate, 2), "done": sample.done,
                     "failed": sample.failed, "p50_us": number(sample.p50_us, 1), "p99_us": number(sample.p99_us, 1),
                 })
             })

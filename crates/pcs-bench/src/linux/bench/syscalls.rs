@@ -43,7 +43,7 @@ pub(crate) fn count(kind: Kind, setup: &Setup) -> Result<Counts> {
         .join("strace")
         .join(kind.name().replace([' ', ','], "-"));
     fs::create_dir_all(&folder)?;
-    let (_hop, ports, _) = start_hop(1, 0, &folder)?;
+    let (_hop, ports, _) = start_hop(1, &[], &folder)?;
     let peer = Peer::start(kind, setup, ports.first().copied().unwrap_or(0), &folder)?;
     warm_up(&peer, &setup.scale)?;
     let mut counts = Counts::default();

@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::Results;
-use super::measure::{Measure, Sample};
+use super::measure::Measure;
 use super::peers::Kind;
 use super::syscalls::total;
+use super::warm::{Far, ROUND_TRIP_MS};
+use super::{Ratio, Results};
 use crate::linux::json::number;
 use crate::linux::load::relay::Direction;
 
@@ -18,6 +19,8 @@ pub(crate) struct Check {
     /// None: it was not measured, or the peer is missing.
     pub(crate) figure: Option<f64>,
     pub(crate) limit: f64,
+    /// Half of all rounds lie in between.
+    half: Option<(f64, f64)>,
     bound: Bound,
     /// An aim that is missed fails nothing.
     must: bool,
@@ -32,18 +35,26 @@ enum Bound {
 }
 
 impl Check {
-    fn at_most(name: impl Into<String>, figure: Option<f64>, limit: f64) -> Self {
+    pub(crate) fn at_most(name: impl Into<String>, figure: Option<f64>, limit: f64) -> Self {
         Self {
             name: name.into(),
             figure,
             limit,
+            half: None,
             bound: Bound::AtMost,
             must: true,
             alone: false,
         }
     }
 
-    fn at_least(name: impl Into<String>, figure: Option<f64>, limit: f64) -> Self {
+    fn ratio(name: impl Into<String>, ratio: Option<Ratio>, limit: f64) -> Self {
+        Self {
+            half: ratio.map(|ratio| ratio.half),
+            ..Self::at_most(name, ratio.map(|ratio| ratio.middle), limit)
+        }
+    }
+
+    pub(crate) fn at_least(name: impl Into<String>, figure: Option<f64>, limit: f64) -> Self {
         Self {
             bound: Bound::AtLeast,
             ..Self::at_most(name, figure, limit)
@@ -54,7 +65,7 @@ impl Check {
         Self { must: false, ..self }
     }
 
-    fn alone(self) -> Self {
+    pub(crate) fn alone(self) -> Self {
         Self { alone: true, ..self }
     }
 
@@ -84,6 +95,7 @@ impl Check {
         json!({
             "name": self.name,
             "figure": self.figure.map(|figure| number(figure, 4)),
+            "half": self.half.map(|(low, high)| [number(low, 4), number(high, 4)]),
             "limit": self.limit,
             "must": self.must,
             "holds": self.holds(),
@@ -94,16 +106,19 @@ impl Check {
 /// Prints the block; whether all musts hold.
 pub(crate) fn print(checks: &[Check]) -> bool {
     println!(
-        "\n{:<62} {:>10} {:>4} {:>8}  verdict",
-        "target", "figure", "", "limit"
+        "\n{:<62} {:>10} {:>4} {:>8}  {:<15}  half of all rounds",
+        "target", "figure", "", "limit", "verdict"
     );
     for check in checks {
         let figure = check
             .figure
             .map_or_else(|| "-".to_owned(), |figure| format!("{figure:.3}"));
         let sign = if check.bound == Bound::AtMost { "<=" } else { ">=" };
+        let half = check
+            .half
+            .map_or_else(String::new, |(low, high)| format!("{low:.3} to {high:.3}"));
         println!(
-            "{:<62} {figure:>10} {sign:>4} {:>8}  {}",
+            "{:<62} {figure:>10} {sign:>4} {:>8}  {:<15}  {half}",
             check.name,
             check.limit,
             check.verdict()
@@ -118,43 +133,35 @@ pub(crate) fn check(results: &Results) -> Vec<Check> {
     checks.extend(
         absolutes(results)
             .into_iter()
+            .chain(warm(results))
             .chain(floors(results))
             .map(Check::alone),
     );
     checks
 }
 
-fn cpu(sample: &Sample) -> f64 {
-    sample.cpu
-}
-
-/// PCS against one other, in the same measure.
-fn ratio(results: &Results, measure: Measure, of: Kind, to: Kind) -> Option<f64> {
-    Some(results.median(of, measure, cpu)? / results.median(to, measure, cpu)?)
-}
-
 fn ratios(results: &Results) -> Vec<Check> {
     let many = Measure::Tunnels(32);
-    let versus = |measure, peer| ratio(results, measure, Kind::Pcs, peer);
+    let versus = |measure, peer| results.ratio(measure, Kind::Pcs, peer);
     let mut checks = vec![
-        Check::at_most(
+        Check::ratio(
             "CPU per tunnel at 32 / haproxy http",
             versus(many, Kind::HaproxyHttp),
             1.0,
         ),
-        Check::at_most(
+        Check::ratio(
             "CPU per tunnel at 32 / haproxy http, the aim",
             versus(many, Kind::HaproxyHttp),
             0.9,
         )
         .aim(),
-        Check::at_most("CPU per tunnel at 32 / squid", versus(many, Kind::Squid), 0.45),
-        Check::at_most(
+        Check::ratio("CPU per tunnel at 32 / squid", versus(many, Kind::Squid), 0.45),
+        Check::ratio(
             "CPU per tunnel at 32, two hops / one",
-            ratio(results, many, Kind::PcsTwoHops, Kind::Pcs),
+            results.ratio(many, Kind::PcsTwoHops, Kind::Pcs),
             1.15,
         ),
-        Check::at_most(
+        Check::ratio(
             "CPU per plain request at 32 / haproxy http",
             versus(Measure::Requests, Kind::HaproxyHttp),
             1.0,
@@ -167,7 +174,7 @@ fn ratios(results: &Results) -> Vec<Check> {
         (8, Direction::Push, "push, 8 tunnels"),
     ] {
         let figure = versus(Measure::Relay(tunnels, direction), Kind::HaproxySplice);
-        checks.push(Check::at_most(
+        checks.push(Check::ratio(
             format!("CPU per GB / haproxy tcp splice, {name}"),
             figure,
             1.0,
@@ -192,11 +199,6 @@ fn absolutes(results: &Results) -> Vec<Check> {
     let splices = results.counts(Kind::Pcs).map(|counts| counts.bulk_splices);
     let fresh = results.fresh(Kind::Pcs);
     let after = fresh.map(|fresh| fresh.rss_after as f64 / fresh.rss_idle.max(1) as f64);
-    let warm = results
-        .warm
-        .iter()
-        .find(|(name, _)| *name == "auto")
-        .map(|(_, warm)| warm);
     vec![
         Check::at_most("system calls per tunnel at 32", one, 24.0),
         Check::at_most("more system calls for a second hop", second, 3.0),
@@ -212,16 +214,42 @@ fn absolutes(results: &Results) -> Vec<Check> {
             fresh.map(|fresh| fresh.start_ms),
             50.0,
         ),
+    ]
+}
+
+fn warm(results: &Results) -> Vec<Check> {
+    let near = results.warm(Far::TwentyEach, "auto");
+    let far = results.warm(Far::HundredAway, "auto");
+    let cold = results.warm(Far::HundredAway, "0");
+    let served = far.map(|warm| 100.0 * warm.used / (warm.done + warm.failed).max(1) as f64);
+    vec![
         Check::at_most(
-            "two waiting hops, warm: p50, ms",
-            warm.map(|warm| warm.p50_ms),
+            "two hops that wait 20 + 20 ms, warm: p50, ms",
+            near.map(|warm| warm.p50_ms),
             25.0,
         ),
         Check::at_most(
-            "two waiting hops, warm: p99, ms",
-            warm.map(|warm| warm.p99_ms),
+            "two hops that wait 20 + 20 ms, warm: p99, ms",
+            near.map(|warm| warm.p99_ms),
             35.0,
         ),
+        Check::at_least(
+            "two hops 50 ms away, cold: p50, round trips (for comparison)",
+            cold.map(|warm| warm.p50_ms / ROUND_TRIP_MS),
+            3.0,
+        ),
+        // Nearer to one than to two, even where something else has the processor for a moment.
+        Check::at_most(
+            "two hops 50 ms away, warm: p50, round trips",
+            far.map(|warm| warm.p50_ms / ROUND_TRIP_MS),
+            1.2,
+        ),
+        Check::at_most(
+            "two hops 50 ms away, warm: p99, round trips",
+            far.map(|warm| warm.p99_ms / ROUND_TRIP_MS),
+            1.5,
+        ),
+        Check::at_least("two hops 50 ms away: % served by warm chains", served, 99.0),
     ]
 }
 
@@ -286,11 +314,13 @@ fn floors(results: &Results) -> Vec<Check> {
 
 fn failed(results: &Results) -> Option<f64> {
     let ours = results
-        .samples
+        .taken
         .iter()
-        .filter(|(kind, ..)| matches!(kind, Kind::Pcs | Kind::PcsTwoHops));
-    let warm = results.warm.iter().map(|(_, warm)| (warm.done, warm.failed));
-    let all = ours.map(|(.., sample)| (sample.done, sample.failed)).chain(warm);
+        .filter(|taken| matches!(taken.kind, Kind::Pcs | Kind::PcsTwoHops));
+    let warm = results.warm.iter().map(|warm| (warm.done, warm.failed));
+    let all = ours
+        .map(|taken| (taken.sample.done, taken.sample.failed))
+        .chain(warm);
     let (done, failed) = all.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
     (done + failed > 0).then(|| 100.0 * failed as f64 / (done + failed) as f64)
 }

@@ -212,8 +212,15 @@ impl Connection {
             }
         }
         self.answer(script, &request);
+        let now = Instant::now();
+        if request.is_connect && !script.way.is_zero() {
+            let round_trip = script.way * 2;
+            let due = now.max(self.reached + round_trip) + round_trip;
+            // Whoever hears of the next hop has waited for it already.
+            self.reached = now;
+            return (length, Next::Later(due));
+        }
         if request.is_connect && !script.wait.is_zero() {
-            let now = Instant::now();
             let due = now.max(self.reached + script.wait) + script.wait;
             self.reached = due;
             return (length, Next::Later(due));

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::client::Client;
 use super::load::Tally;
-use crate::linux::hop::CREDENTIALS;
+use crate::linux::hop::{CREDENTIALS, PASSWORD, USER};
 use crate::linux::pcs::Pcs;
 
 /// The listener of a log, an epoll, a pipe more: what may be open that was not at the start.
@@ -99,6 +99,20 @@ impl Verdict {
                 "RSS: {} KiB after the warm-up, {} KiB at the end: {growth:.3}",
                 before / 1024,
                 after / 1024
+            ),
+        );
+    }
+
+    /// What the admin API and the metrics page show: no secret.
+    pub(crate) fn shown(&mut self, pages: &[String]) {
+        let plain = format!("{USER}:{PASSWORD}");
+        let reveals = |page: &&String| page.contains(CREDENTIALS) || page.contains(&plain);
+        let secrets = pages.iter().filter(reveals).count();
+        self.note(
+            secrets == 0,
+            format!(
+                "admin API and metrics: {secrets} of {} pages with a secret",
+                pages.len()
             ),
         );
     }
