@@ -6,16 +6,19 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, header};
-use axum::middleware;
+use axum::body::{Body, to_bytes};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use pcs_pool::Pools;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::handlers::{self, now};
 use crate::listener::{Bounded, Peer};
+use crate::problem::Problem;
 use crate::{Control, Feed, Gate, Metrics, gate};
 
 /// The largest body of a call.
@@ -50,6 +53,8 @@ pub(crate) struct Desk {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) feed: Feed,
     pub(crate) closing: CancellationToken,
+    /// Places of those who listen to the events.
+    pub(crate) listeners: Arc<Semaphore>,
 }
 
 impl Admin {
@@ -70,8 +75,10 @@ impl Admin {
             metrics: self.metrics,
             feed: self.feed,
             closing: closing.clone(),
+            listeners: Arc::new(Semaphore::new(handlers::MAX_LISTENERS)),
         };
-        let app = router().with_state(desk).layer(DefaultBodyLimit::max(MAX_BODY));
+        // Innermost: whole bodies only are worked on.
+        let app = router().with_state(desk).layer(middleware::from_fn(seated));
         // Outermost: nothing is answered before the gate, not even that a path is not there.
         let app = app.layer(middleware::from_fn_with_state(gate, gate::check));
         axum::serve(
@@ -81,6 +88,17 @@ impl Admin {
         .with_graceful_shutdown(closing.cancelled_owned())
         .await
     }
+}
+
+/// Reads the body, and keeps the connection from making room for another while the call is worked on.
+async fn seated(ConnectInfo(Peer { seat, .. }): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, MAX_BODY).await else {
+        let detail = format!("the body is larger than {MAX_BODY} bytes, or did not arrive");
+        return gate::last(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+    };
+    let _working = seat.work();
+    next.run(Request::from_parts(head, Body::from(body))).await
 }
 
 /// Every path of the API, with the methods the document lists.
@@ -142,11 +160,9 @@ pub async fn serve_metrics(
 }
 
 async fn page(State(Page { admin }): State<Page>, headers: HeaderMap) -> Response {
-    let accept = headers
-        .get(header::ACCEPT)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let open = accept.contains("application/openmetrics-text");
+    let accept = headers.get_all(header::ACCEPT).iter();
+    let accept: Vec<_> = accept.filter_map(|value| value.to_str().ok()).collect();
+    let open = wants_open(&accept.join(","));
     let text = admin
         .metrics
         .page(&admin.pools, admin.control.gauges(), now(), open);
@@ -156,4 +172,44 @@ async fn page(State(Page { admin }): State<Page>, headers: HeaderMap) -> Respons
         "text/plain; version=0.0.4; charset=utf-8"
     };
     ([(header::CONTENT_TYPE, kind)], text).into_response()
+}
+
+/// Whether OpenMetrics is asked for, and nothing liked better (RFC 9110 section 12.5.1).
+fn wants_open(accept: &str) -> bool {
+    let weight = |kind: &str| {
+        let ranges = accept.split(',').map(|range| range.split(';').map(str::trim));
+        ranges
+            .filter_map(|mut range| {
+                let named = range.next()?.eq_ignore_ascii_case(kind);
+                let weight = range.find_map(|field| field.strip_prefix("q=")?.parse().ok());
+                named.then(|| weight.unwrap_or(1.0_f32))
+            })
+            .fold(0.0, f32::max)
+    };
+    let open = weight("application/openmetrics-text");
+    open > 0.0 && open >= weight("text/plain")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_format_that_is_liked_better_is_served() {
+        let cases = [
+            ("", false),
+            ("*/*", false),
+            ("text/plain", false),
+            ("application/openmetrics-text; version=1.0.0", true),
+            ("application/openmetrics-text;q=0", false),
+            ("application/openmetrics-text;q=0.5, text/plain;q=0.9", false),
+            (
+                "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+                true,
+            ),
+        ];
+        for (accept, open) in cases {
+            assert_eq!(wants_open(accept), open, "{accept}");
+        }
+    }
 }

@@ -47,6 +47,13 @@ pub fn api_reference() -> String {
     }
     for (name, schema) in object(&document["components"]["schemas"]) {
         let _ = write!(page, "\n## {name}\n\n{}\n\n", text(&schema["description"]));
+        let values: Vec<_> = array(&schema["enum"])
+            .map(|value| format!("`{}`", text(value)))
+            .collect();
+        if !values.is_empty() {
+            let _ = writeln!(page, "One of {}.", values.join(", "));
+            continue;
+        }
         page.push_str("| field | type | meaning |\n|---|---|---|\n");
         for (field, about) in object(&schema["properties"]) {
             let _ = writeln!(
@@ -104,6 +111,9 @@ fn kind(about: &Value) -> String {
     }
     if let Some(items) = about.get("items") {
         return format!("list of {}", kind(items));
+    }
+    if let Some(kinds) = about["oneOf"].as_array() {
+        return kinds.iter().map(kind).collect::<Vec<_>>().join(" or ");
     }
     match &about["type"] {
         Value::String(name) => name.clone(),

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -11,6 +12,9 @@ use axum::response::{IntoResponse, Response};
 use pcs_models::{Host, Secret};
 
 use crate::problem::Problem;
+
+/// So much of the body of a refused request is read, to keep its connection.
+const MAX_UNREAD: usize = 64 << 10;
 
 /// What a request has to show. Swapped whole by a reload.
 #[derive(Debug, Clone, Default)]
@@ -123,7 +127,19 @@ pub(crate) async fn check(State(gate): State<Arc<ArcSwap<Gate>>>, request: Reque
     } else {
         return in_our_words(next.run(request).await);
     };
-    problem.into_response()
+    // What is left unread would be taken for the next request, or answered with a reset (RFC 9112 section 9.6).
+    match to_bytes(request.into_body(), MAX_UNREAD).await {
+        Ok(_) => problem.into_response(),
+        Err(_) => last(problem),
+    }
+}
+
+/// A refusal after which the connection is closed.
+pub(crate) fn last(problem: Problem) -> Response {
+    let mut response = problem.into_response();
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
+    response
 }
 
 /// What the library refuses by itself (a body too large, a path that does not decode) it says as plain text.

@@ -22,6 +22,9 @@ use crate::openapi;
 use crate::problem::Problem;
 use crate::view::{Check, Listing, NewProxy, Proxy, ProxyPatch, Readiness, Reloaded, Totals};
 
+/// Who may listen to the events at once: far fewer than there are connections, so that calls find one.
+pub(crate) const MAX_LISTENERS: usize = 64;
+
 /// Proxies on one page where nothing is said.
 const MAX_LIMIT: usize = 10_000;
 
@@ -37,16 +40,17 @@ pub(crate) struct ListQuery {
 
 type Answer<T> = Result<T, Problem>;
 
-/// Rotating proxies, pool by pool in the order of the configuration.
+/// Rotating proxies, pools by name, in each pool the order of the configuration.
 #[utoipa::path(get, path = "/api/v1/proxies", tag = "proxies",
     params(
         ("pool" = Option<String>, Query, description = "of this pool only"),
         ("healthy" = Option<bool>, Query, description = "usable as far as health goes, or not"),
         ("enabled" = Option<bool>, Query, description = "enabled, or not"),
-        ("limit" = Option<usize>, Query, description = "at most so many, 1 to 10000"),
+        ("limit" = Option<usize>, Query, minimum = 1, maximum = 10000, description = "at most so many, 1 to 10000"),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
     ),
-    responses((status = 200, body = Listing), (status = 400, body = Problem), (status = 401, body = Problem)))]
+    responses((status = 200, body = Listing, description = "One page."),
+        (status = 400, body = Problem, description = "A parameter is unknown or out of range.")))]
 pub(crate) async fn list(
     State(desk): State<Desk>,
     query: Result<Query<ListQuery>, extract::rejection::QueryRejection>,
@@ -104,7 +108,7 @@ pub(crate) async fn list(
 
 /// One rotating proxy.
 #[utoipa::path(get, path = "/api/v1/proxies/{id}", tag = "proxies", params(("id" = String, Path)),
-    responses((status = 200, body = Proxy), (status = 404, body = Problem)))]
+    responses((status = 200, body = Proxy, description = "The proxy.")))]
 pub(crate) async fn get(State(desk): State<Desk>, Path(id): Path<String>) -> Answer<Json<Proxy>> {
     let id = known(&id)?;
     let view = desk.pools.get(&id).ok_or_else(|| not_found(id.as_str()))?;
@@ -113,11 +117,13 @@ pub(crate) async fn get(State(desk): State<Desk>, Path(id): Path<String>) -> Ans
 
 /// Adds a rotating proxy.
 #[utoipa::path(post, path = "/api/v1/proxies", tag = "proxies", request_body = NewProxy,
-    responses((status = 201, body = Proxy), (status = 409, body = Problem), (status = 415, body = Problem),
-        (status = 422, body = Problem)))]
+    responses((status = 201, body = Proxy, description = "The proxy, in force and kept.",
+            headers(("Location" = String, description = "The path of the proxy."))),
+        (status = 409, body = Problem, description = "Another proxy has this id."),
+        (status = 500, body = Problem, description = "The change is in force, but could not be kept.")))]
 pub(crate) async fn add(
     State(desk): State<Desk>,
-    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    ConnectInfo(Peer { address: peer, .. }): ConnectInfo<Peer>,
     body: Bytes,
 ) -> Answer<Response> {
     let mut body = read(&body)?;
@@ -128,6 +134,10 @@ pub(crate) async fn add(
         }
         Some(_) => return Err(invalid("pool: expected a text".to_owned())),
     };
+    if matches!(body["id"].as_str(), Some("." | "..")) {
+        // Browsers and curl take them for steps in the path, so that nobody could change it again.
+        return Err(invalid("id: expected a name that can stand in a path".to_owned()));
+    }
     let view = desk.control.add(pool, body, peer).await?;
     let mut response = (StatusCode::CREATED, Json(Proxy::of(&view))).into_response();
     if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/proxies/{}", view.id)) {
@@ -139,10 +149,11 @@ pub(crate) async fn add(
 /// Changes `enabled`, `weight` or `tags`.
 #[utoipa::path(patch, path = "/api/v1/proxies/{id}", tag = "proxies", params(("id" = String, Path)),
     request_body = ProxyPatch,
-    responses((status = 200, body = Proxy), (status = 404, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, body = Proxy, description = "The proxy as it is now."),
+        (status = 500, body = Problem, description = "The change is in force, but could not be kept.")))]
 pub(crate) async fn patch(
     State(desk): State<Desk>,
-    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    ConnectInfo(Peer { address: peer, .. }): ConnectInfo<Peer>,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Answer<Json<Proxy>> {
@@ -152,10 +163,11 @@ pub(crate) async fn patch(
 
 /// Removes a rotating proxy; tunnels already open live on.
 #[utoipa::path(delete, path = "/api/v1/proxies/{id}", tag = "proxies", params(("id" = String, Path)),
-    responses((status = 204), (status = 404, body = Problem)))]
+    responses((status = 204, description = "It is gone."),
+        (status = 500, body = Problem, description = "The change is in force, but could not be kept.")))]
 pub(crate) async fn remove(
     State(desk): State<Desk>,
-    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    ConnectInfo(Peer { address: peer, .. }): ConnectInfo<Peer>,
     Path(id): Path<String>,
 ) -> Answer<StatusCode> {
     desk.control.remove(known(&id)?, peer).await?;
@@ -164,7 +176,8 @@ pub(crate) async fn remove(
 
 /// Runs one health check now.
 #[utoipa::path(post, path = "/api/v1/proxies/{id}/check", tag = "proxies", params(("id" = String, Path)),
-    responses((status = 200, body = Check), (status = 404, body = Problem)))]
+    responses((status = 200, body = Check, description = "What the check found."),
+        (status = 500, body = Problem, description = "Checks do not run.")))]
 pub(crate) async fn check(State(desk): State<Desk>, Path(id): Path<String>) -> Answer<Json<Check>> {
     let id = known(&id)?;
     let outcome = desk.control.check(id.clone()).await?;
@@ -181,7 +194,8 @@ pub(crate) async fn check(State(desk): State<Desk>, Path(id): Path<String>) -> A
 }
 
 /// Sums over everything since the start.
-#[utoipa::path(get, path = "/api/v1/stats", tag = "server", responses((status = 200, body = Totals)))]
+#[utoipa::path(get, path = "/api/v1/stats", tag = "server", 
+    responses((status = 200, body = Totals, description = "The sums.")))]
 pub(crate) async fn stats(State(desk): State<Desk>) -> Json<Totals> {
     let now = now();
     let (totals, gauges) = (desk.pools.totals(), desk.control.gauges());
@@ -200,13 +214,14 @@ pub(crate) async fn stats(State(desk): State<Desk>) -> Json<Totals> {
     })
 }
 
-/// Readiness: degraded while some proxies are down, unhealthy (503) when all are. Needs no token.
+/// Readiness: degraded while some proxies are down (unhealthy, or their circuit is open), unhealthy (503) when all
+/// are. Needs no token.
 #[utoipa::path(get, path = "/api/v1/health", tag = "server",
-    responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
+    responses((status = 200, body = Readiness, description = "`healthy`, or `degraded`: some proxies are down."),
+        (status = 503, body = Readiness, description = "`unhealthy`: all proxies are down.")))]
 pub(crate) async fn health(State(desk): State<Desk>) -> (StatusCode, Json<Readiness>) {
-    let totals = desk.pools.totals();
     // Without pools there is nothing that could be down; pools in which nothing is left answer 503.
-    let (status, word) = match (totals.healthy, totals.unhealthy) {
+    let (status, word) = match desk.pools.readiness() {
         (0, 0) if desk.pools.pool_names().is_empty() => (StatusCode::OK, "healthy"),
         (0, _) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
         (_, 0) => (StatusCode::OK, "healthy"),
@@ -222,10 +237,11 @@ pub(crate) async fn health(State(desk): State<Desk>) -> (StatusCode, Json<Readin
 
 /// Reads the configuration again.
 #[utoipa::path(post, path = "/api/v1/reload", tag = "server",
-    responses((status = 200, body = Reloaded), (status = 422, body = Problem)))]
+    responses((status = 200, body = Reloaded, description = "What changed."),
+        (status = 422, body = Problem, description = "The old configuration is in force: `errors` says why.")))]
 pub(crate) async fn reload(
     State(desk): State<Desk>,
-    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    ConnectInfo(Peer { address: peer, .. }): ConnectInfo<Peer>,
 ) -> Answer<Json<Reloaded>> {
     let changed = desk.control.reload(peer).await.map_err(|errors| {
         let detail = "the configuration was not reloaded, the old one is in force";
@@ -241,12 +257,20 @@ pub(crate) async fn reload(
 
 /// Server-sent events: `health`, `circuit`, `reload`, `proxy`, and `lagged` with the number missed.
 #[utoipa::path(get, path = "/api/v1/events", tag = "server",
-    responses((status = 200, content_type = "text/event-stream", body = String)))]
+    responses((status = 200, content_type = "text/event-stream", body = String,
+        description = "The stream, which ends with the server."),
+        (status = 503, body = Problem, description = "Too many listen already.")))]
 pub(crate) async fn events(
     State(desk): State<Desk>,
-) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
-    let (receiver, closing) = (desk.feed.listen(), desk.closing);
-    let stream = futures_util::stream::unfold((receiver, closing), async |(mut receiver, closing)| {
+    ConnectInfo(Peer { seat, .. }): ConnectInfo<Peer>,
+) -> Answer<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>> {
+    let Ok(place) = desk.listeners.try_acquire_owned() else {
+        let detail = format!("{MAX_LISTENERS} listen to the events already");
+        tracing::warn!(event = "admin_full", "{detail}");
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
+    };
+    let state = (desk.feed.listen(), desk.closing, (place, seat.work()));
+    let stream = futures_util::stream::unfold(state, async |(mut receiver, closing, held)| {
         let event = tokio::select! {
             event = receiver.recv() => event,
             () = closing.cancelled() => return None,
@@ -258,13 +282,14 @@ pub(crate) async fn events(
             Err(RecvError::Lagged(missed)) => sse::Event::default().event("lagged").data(missed.to_string()),
             Err(RecvError::Closed) => return None,
         };
-        Some((Ok(event), (receiver, closing)))
+        Some((Ok(event), (receiver, closing, held)))
     });
-    Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)))
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
 }
 
 /// The description of all this.
-#[utoipa::path(get, path = "/api/v1/openapi.json", tag = "server", responses((status = 200, body = Value)))]
+#[utoipa::path(get, path = "/api/v1/openapi.json", tag = "server", 
+    responses((status = 200, body = Value, description = "This document.")))]
 pub(crate) async fn document() -> Json<Value> {
     Json(openapi::document())
 }

@@ -49,6 +49,10 @@ impl IntoResponse for Problem {
         let mut response = (status, body).into_response();
         let json = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, json);
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            let later = HeaderValue::from_static("5");
+            response.headers_mut().insert(header::RETRY_AFTER, later);
+        }
         if status == StatusCode::UNAUTHORIZED {
             let bearer = HeaderValue::from_static("Bearer realm=\"pcs\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);

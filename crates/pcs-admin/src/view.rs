@@ -18,17 +18,21 @@ pub(crate) struct Proxy {
     host: String,
     /// The port there.
     port: u16,
-    /// What it speaks: `http`, `https`, `socks4` or `socks5`.
+    /// What it speaks.
+    #[schema(value_type = Protocol)]
     protocol: String,
     /// Whether health checks hold it usable (true before the first).
     healthy: bool,
     /// Whether it may be used at all.
     enabled: bool,
-    /// Its circuit breaker: `closed`, `open` or `half_open`.
+    /// Its circuit breaker.
+    #[schema(value_type = Circuit)]
     circuit: String,
-    /// Who added it: `config` or `admin`.
+    /// Who added it.
+    #[schema(value_type = Origin)]
     origin: String,
     /// Its share of traffic under the weighted strategies.
+    #[schema(minimum = 1)]
     weight: u16,
     /// Whatever its owner wants to remember.
     tags: BTreeMap<String, String>,
@@ -67,7 +71,7 @@ pub(crate) struct Health {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Listing {
     pub(crate) proxies: Vec<Proxy>,
-    /// Where the next page begins; null at the end. Only with `limit`.
+    /// Where the next page begins; null at the end.
     pub(crate) next_cursor: Option<String>,
 }
 
@@ -100,7 +104,8 @@ pub(crate) struct Totals {
 /// Whether the server can do its work.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Readiness {
-    /// `healthy`, `degraded` (some proxies down) or `unhealthy` (all down).
+    /// `degraded`: some proxies are down; `unhealthy`: all are.
+    #[schema(value_type = Status)]
     pub(crate) status: String,
 }
 
@@ -126,25 +131,87 @@ pub(crate) struct NewProxy {
     /// `protocol://user:password@host:port`, in place of the single keys.
     url: Option<String>,
     host: Option<String>,
+    #[schema(minimum = 1)]
     port: Option<u16>,
+    #[schema(value_type = Option<Protocol>)]
     protocol: Option<String>,
     username: Option<String>,
     password: Option<String>,
+    #[schema(minimum = 1)]
     weight: Option<u16>,
     enabled: Option<bool>,
+    /// Whether its plain-HTTP connections are kept.
     reuse: Option<bool>,
     tags: Option<BTreeMap<String, String>>,
+    tls: Option<NewTls>,
 }
 
-/// What may be changed about a proxy in place.
+/// How TLS with an `https` proxy is spoken.
+#[derive(Debug, ToSchema)]
+#[expect(
+    dead_code,
+    reason = "for the document: the body is read by the configuration's own reader"
+)]
+pub(crate) struct NewTls {
+    /// The name its certificate has to bear, where that is not its host.
+    server_name: Option<String>,
+    /// Whether its certificate is taken unproven.
+    insecure_skip_verify: Option<bool>,
+}
+
+/// What a proxy speaks.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "for the document")]
+pub(crate) enum Protocol {
+    Http,
+    Https,
+    Socks4,
+    Socks5,
+}
+
+/// The state of a circuit breaker.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "for the document")]
+pub(crate) enum Circuit {
+    Closed,
+    Open,
+    HalfOpen,
+}
+
+/// Who added a proxy.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "for the document")]
+pub(crate) enum Origin {
+    Config,
+    Admin,
+}
+
+/// How a server is.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "for the document")]
+pub(crate) enum Status {
+    Healthy,
+    Degraded,
+    Unhealthy,
+}
+
+/// What may be changed about a proxy in place; what is left out stays as it is.
 #[derive(Debug, ToSchema)]
 #[expect(
     dead_code,
     reason = "for the document: the body is read by the configuration's own reader"
 )]
 pub(crate) struct ProxyPatch {
+    #[schema(nullable = false)]
     enabled: Option<bool>,
+    #[schema(nullable = false, minimum = 1)]
     weight: Option<u16>,
+    /// All of its tags, in place of those it has.
+    #[schema(nullable = false)]
     tags: Option<BTreeMap<String, String>>,
 }
 

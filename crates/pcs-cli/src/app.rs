@@ -20,6 +20,7 @@ use crate::desks::{BoundDesks, Which};
 use crate::front::{Bound, FrontDoor};
 use crate::logging::Logs;
 use crate::signals::{self, Signal, Signals};
+use crate::watch::Watched;
 use crate::{Exit, complain, limits, memory, service, setup};
 
 /// How long calls of the admin API may take to end.
@@ -111,7 +112,7 @@ impl App {
         let (opened, doors) = mpsc::channel(DOORS_PENDING);
         let (core, checker) = Core::new(config, sources, logs, opened)?;
         core.listens(front.address());
-        core.watch(loaded.watched.clone());
+        core.watch(loaded.watched.clone(), &Watched::default());
         Ok(Self {
             core,
             front,

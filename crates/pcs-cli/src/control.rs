@@ -112,7 +112,10 @@ impl Operator {
                 });
             }
             Err(error) => {
-                tracing::info!(event = "audit", change, proxy = %id, %by, outcome = "refused", %error);
+                // What could not be kept is in force all the same.
+                let failed = matches!(error, ControlError::Failed(_));
+                let outcome = if failed { "failed" } else { "refused" };
+                tracing::info!(event = "audit", change, proxy = %id, %by, outcome, %error);
             }
         }
         result

@@ -28,6 +28,7 @@ use crate::health::{self, Checks};
 use crate::logging::Logs;
 use crate::observe::{Observer, Watcher};
 use crate::overlay::StateFile;
+use crate::watch::Watched;
 use crate::wiring;
 
 /// The heart of a running server. Shared by the front door, the admin API, the health checks and reloads.
@@ -49,7 +50,7 @@ pub(crate) struct Core {
     /// Who may use the admin API.
     pub(crate) gate: Arc<ArcSwap<Gate>>,
     last_reload_ok: AtomicBool,
-    watched: Mutex<Vec<PathBuf>>,
+    watched: Mutex<Watched>,
     /// The state file is written by one change at a time.
     saving: Semaphore,
     /// Admin API and metrics.
@@ -80,6 +81,7 @@ impl Core {
             .map(StateFile::load)
             .transpose()?
             .unwrap_or_default();
+        let kept = overlay.clone();
         let metrics = Arc::new(Metrics::new(
             config.metrics.max_proxy_series,
             Instant::now().into_std(),
@@ -94,6 +96,12 @@ impl Core {
             Arc::<Watcher>::clone(&watcher),
         )
         .context("the configuration and admin.state_file do not fit together")?;
+        // Changes whose entry was edited meanwhile have lost their ground, and are not to come back with it.
+        if let Some(state) = state.as_ref().filter(|_| pools.overlay() != kept)
+            && let Err(error) = state.save(&pools.overlay())
+        {
+            tracing::error!(event = "state_file", error = format!("{error:#}"));
+        }
         let network = Arc::new(Network::new(wiring::network(config)).guarding(own.clone()));
         let (checks, driver) = health::checks(Arc::<SwitchDial>::clone(&dial), network, &pools);
         let checks = Arc::new(checks);
@@ -170,12 +178,13 @@ impl Core {
     }
 
     /// The files whose change is a change of the configuration.
-    pub(crate) fn watched(&self) -> Vec<PathBuf> {
+    pub(crate) fn watched(&self) -> Watched {
         self.watched.lock().clone()
     }
 
-    pub(crate) fn watch(&self, files: Vec<PathBuf>) {
-        *self.watched.lock() = files;
+    /// These files were read; `before` is how they looked before that.
+    pub(crate) fn watch(&self, files: Vec<PathBuf>, before: &Watched) {
+        *self.watched.lock() = Watched::new(files, before);
     }
 
     pub(crate) fn last_reload_ok(&self) -> bool {

@@ -70,6 +70,7 @@ impl Core {
                 "this server has no configuration to read again".to_owned(),
             ]));
         };
+        let before = self.watched().again();
         // Files are read and CA bundles parsed away from this thread, which also answers the admin API.
         let read = tokio::task::spawn_blocking(move || setup::load_from(&sources)).await;
         let loaded = match read {
@@ -81,7 +82,9 @@ impl Core {
                 )]));
             }
         };
-        self.put_in_force(&loaded).await
+        let applied = self.put_in_force(&loaded).await?;
+        self.watch(loaded.watched, &before);
+        Ok(applied)
     }
 
     async fn put_in_force(self: &Arc<Self>, loaded: &Loaded) -> Result<Applied, Refused> {
@@ -134,7 +137,6 @@ impl Core {
         }
         self.open_desks(desks, new, which)
             .map_err(|error| Refused(lines(&error)))?;
-        self.watch(loaded.watched.clone());
         self.config.store(Arc::new(new.clone()));
         Ok(applied)
     }

@@ -70,15 +70,23 @@ pub fn member_from_json(body: serde_json::Value) -> Result<MemberConfig, Vec<Fie
 ///
 /// # Errors
 ///
-/// Every mistake at once; keys other than `enabled`, `weight` and `tags` are mistakes.
+/// Every mistake at once; `null` and keys other than `enabled`, `weight` and `tags` are mistakes.
 #[expect(clippy::missing_panics_doc, reason = "the invariant holds for every body")]
 pub fn patch_from_json(body: serde_json::Value) -> Result<MemberPatch, Vec<FieldError>> {
     const CHANGEABLE: [&str; 3] = ["enabled", "weight", "tags"];
-    let given: Vec<String> = match &body {
-        serde_json::Value::Object(fields) => fields.keys().cloned().collect(),
-        _ => Vec::new(),
-    };
     let mut findings = Findings::default();
+    let fields = body.as_object().into_iter().flatten();
+    let given: Vec<String> = fields.map(|(name, _)| name.clone()).collect();
+    let nothing = body
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(_, value)| value.is_null());
+    for (name, _) in nothing.filter(|(name, _)| CHANGEABLE.contains(&name.as_str())) {
+        // In the file it stands for the default, which is not what it was before.
+        let message = "expected a value, found null; a key that is left out changes nothing";
+        findings.error(&Place::Body, name, crate::ErrorKind::Value, message);
+    }
     let filled = fill(body, &mut findings);
     let fixed = given
         .iter()

@@ -225,12 +225,10 @@ impl Build {
 
     /// Closes kept streams of what is gone, and keeps its sums.
     fn finish(self, departed: &Departed) -> Applied {
-        self.left
-            .iter()
-            .for_each(|member| departed.take(member.traffic()));
+        self.left.iter().for_each(|member| departed.take(member));
         self.old
             .values()
-            .for_each(|(_, entry)| departed.take(entry.member.traffic()));
+            .for_each(|(_, entry)| departed.take(&entry.member));
         self.retired.iter().for_each(|lane| lane.close());
         self.old.values().for_each(|(_, entry)| entry.lane.close());
         let mut removed: Vec<ProxyId> = self.old.into_keys().collect();

@@ -23,7 +23,7 @@ use crate::member::{Dialing, Member};
 use crate::pool::Pool;
 use crate::registry::{Steered, exhausted};
 use crate::traffic::InFlight;
-use crate::trail::{Handed, Trail};
+use crate::trail::{Handed, Trail, Unheard};
 use crate::warm::WarmChains;
 use crate::{Pools, WarmConnections};
 
@@ -74,7 +74,7 @@ impl Inner {
                 tokio::time::sleep(pause).await;
             }
             let Some(chosen) = self.choose(pool, request, &mut trail, fresh) else {
-                trail.give_up(&request.target, Instant::now());
+                trail.give_up(&request.target, Unheard::Nobody, Instant::now());
                 return Err(last.unwrap_or_else(|| exhausted("no usable proxy is left in the pool")));
             };
             fresh = false;
@@ -103,7 +103,7 @@ impl Inner {
                 .then(|| self.grant(pool, &mut trail, &plea, now))
                 .flatten();
             if trail.pause.is_none() {
-                let agreed = trail.give_up(&request.target, now);
+                let agreed = trail.give_up(&request.target, self.unheard(pool, another), now);
                 let at_target = agreed && error.blame() == Blame::Target;
                 return Err(if at_target {
                     error.at(HopName::target())
@@ -225,13 +225,14 @@ impl Inner {
                 failure: None,
             });
         }
-        if let Some(session) = &request.session {
-            chosen.snapshot.sticky().pin(session, member.id(), now);
-            if !Arc::ptr_eq(asked, chosen.leave.pool()) {
-                asked.snapshot().sticky().pin(session, member.id(), now);
-            }
-        }
         let pool = Arc::clone(chosen.leave.pool());
+        if let Some(session) = request
+            .session
+            .as_ref()
+            .filter(|_| request.purpose == Purpose::Tunnel)
+        {
+            self.settle_session((session, member.id()), (asked, &pool), &trail, now);
+        }
         let via = Via::Proxy {
             pool: pool.name().clone(),
             id: member.id().clone(),
@@ -249,6 +250,7 @@ impl Inner {
                 Some(Forwarding {
                     trail,
                     leave: Some(chosen.leave),
+                    asked: request.session.is_some().then(|| Arc::clone(asked)),
                     form: form.clone(),
                     reused,
                     picked_at: chosen.began,
@@ -315,6 +317,9 @@ impl Inner {
             timings: error.timings(),
             failure,
         });
+        if error.blame() != Blame::Target || error.status().is_none() {
+            trail.leave(chosen.member());
+        }
         let silence = is_silence(error).then_some(chosen.began);
         if judgement.outage {
             trail.forgive();

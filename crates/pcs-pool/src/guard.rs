@@ -47,6 +47,8 @@ pub(crate) struct Forwarding {
     pub(crate) trail: Arc<Mutex<Trail>>,
     /// Taken by the first word on how the request went.
     pub(crate) leave: Option<Leave>,
+    /// For a request of a session: the pool that it asked for.
+    pub(crate) asked: Option<Arc<Pool>>,
     pub(crate) form: Form,
     pub(crate) reused: bool,
     pub(crate) picked_at: Instant,
@@ -72,6 +74,9 @@ impl MemberGuard {
             leave.member().traffic().count_failure(kind);
         }
         let mut trail = forwarding.trail.lock();
+        if kind != FailureKind::Status {
+            trail.leave(leave.member());
+        }
         let silence = (kind == FailureKind::Timeout).then_some(forwarding.picked_at);
         trail.fail(leave, judgement.charge, silence, now);
         let another = replayable && judgement.next == Next::Another;
@@ -92,7 +97,7 @@ impl MemberGuard {
                 Verdict::Retry
             }
             None => {
-                trail.give_up(&self.target, now);
+                trail.give_up(&self.target, self.inner.unheard(&self.pool, another), now);
                 Verdict::Pass
             }
         }
@@ -126,7 +131,12 @@ impl Outcome for MemberGuard {
             let member = Arc::clone(leave.member());
             member.lies.clear();
             Pool::succeeded(leave, now.saturating_duration_since(forwarding.picked_at), now);
-            forwarding.trail.lock().succeed(&member, now);
+            let mut trail = forwarding.trail.lock();
+            if let (Some(session), Some(asked)) = (&self.session, &forwarding.asked) {
+                self.inner
+                    .settle_session((session, member.id()), (asked, &self.pool), &trail, now);
+            }
+            trail.succeed(&member, now);
         }
         Verdict::Pass
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use pcs_models::FailureKind;
+use pcs_models::{FailureKind, ProxyId, SessionId};
 use pcs_tunnel::{Dial, DialError};
 use rand::{Rng, RngExt};
 use tokio::time::Instant;
@@ -15,12 +15,16 @@ use crate::Events;
 use crate::blame::{Charge, Judgement, is_silence, judge};
 use crate::changes::Changes;
 use crate::lane::Lane;
+use crate::member::Member;
 use crate::outage::Outage;
 use crate::pool::Pool;
 use crate::registry::Registry;
 use crate::traffic::Traffic;
-use crate::trail::Trail;
+use crate::trail::{Trail, Unheard};
 use crate::warm::Warmth;
+
+/// How long a chain of fallback pools is followed; settings with a circle are refused beforehand.
+pub(crate) const MAX_FALLBACKS: usize = 16;
 
 /// Pauses grow from here where the first retry is not to wait at all.
 const SECOND_PAUSE: Duration = Duration::from_millis(25);
@@ -90,6 +94,51 @@ impl Inner {
         }
     }
 
+    /// A request of a session got through `member`, which was picked for `asked` from `found`: the session is
+    /// pinned to it, unless it has a member already that is fit and answered whatever it was asked for.
+    pub(crate) fn settle_session(
+        &self,
+        (session, member): (&SessionId, &ProxyId),
+        (asked, found): (&Arc<Pool>, &Arc<Pool>),
+        trail: &Trail,
+        now: Instant,
+    ) {
+        let stays = |pinned: &ProxyId| !trail.leaves(pinned) && self.is_fit(asked, pinned);
+        asked.snapshot().sticky().settle(session, member, now, stays);
+        if !Arc::ptr_eq(asked, found) {
+            found.snapshot().sticky().settle(session, member, now, stays);
+        }
+    }
+
+    /// Whether a member of this pool or of those it falls back on may be picked.
+    fn is_fit(&self, pool: &Arc<Pool>, id: &ProxyId) -> bool {
+        let registry = self.registry.load();
+        let line = std::iter::successors(Some(pool), |pool| registry.fallback(pool)).take(MAX_FALLBACKS);
+        line.map(|pool| pool.snapshot())
+            .any(|snapshot| snapshot.find(id).is_some_and(|at| snapshot.is_open(at)))
+    }
+
+    /// Why no other member was heard about a failure that is given up. `repeatable` says whether the failure itself
+    /// allowed another attempt.
+    pub(crate) fn unheard(&self, pool: &Arc<Pool>, repeatable: bool) -> Unheard {
+        let registry = self.registry.load();
+        let retry = &registry.retry;
+        let budget = retry.budget_percent > 0 || retry.budget_min_per_second > 0;
+        let fallback = || {
+            registry
+                .fallback(pool)
+                .map_or(0, |pool| pool.snapshot().company())
+        };
+        let alone = || pool.snapshot().company() + fallback() < 2;
+        if !retry.enabled || retry.max_retries == 0 || !budget || alone() {
+            Unheard::Nobody
+        } else if repeatable {
+            Unheard::Refused
+        } else {
+            Unheard::Unrepeatable
+        }
+    }
+
     /// Grants another attempt, and says how long to wait before it; `None` where retries, time or budget are used
     /// up. A first retry is free after a failure that is not the target's, and after an attempt that took long:
     /// requests that wait cannot come fast enough to hammer anybody.
@@ -148,22 +197,48 @@ pub(crate) fn rng() -> rand::rngs::ThreadRng {
 
 /// What went through members that are gone: sums must not fall when one leaves.
 #[derive(Debug, Default)]
-pub(crate) struct Departed {
-    up: AtomicU64,
-    down: AtomicU64,
+pub(crate) struct Departed(Mutex<Left>);
+
+#[derive(Debug, Default)]
+struct Left {
+    up: u64,
+    down: u64,
+    /// Those that somebody still holds: their open streams count when they end. Bounded by the open streams.
+    held: Vec<Arc<Member>>,
 }
 
 impl Departed {
-    /// Takes over the counts of a member that leaves. What its open streams still move is no longer added.
-    pub(crate) fn take(&self, traffic: &Traffic) {
-        // Relaxed: sums for people.
-        self.up.fetch_add(traffic.bytes_up(), Ordering::Relaxed);
-        self.down.fetch_add(traffic.bytes_down(), Ordering::Relaxed);
+    /// Takes over the counts of a member that leaves, and of what its open streams still move.
+    pub(crate) fn take(&self, member: &Arc<Member>) {
+        let mut left = self.0.lock();
+        left.held.push(Arc::clone(member));
+        left.settle();
     }
 
     /// Bytes up and down.
     pub(crate) fn bytes(&self) -> (u64, u64) {
-        (self.up.load(Ordering::Relaxed), self.down.load(Ordering::Relaxed))
+        let mut left = self.0.lock();
+        left.settle();
+        let held = || left.held.iter().map(|member| member.traffic());
+        (
+            left.up + held().map(Traffic::bytes_up).sum::<u64>(),
+            left.down + held().map(Traffic::bytes_down).sum::<u64>(),
+        )
+    }
+}
+
+impl Left {
+    /// Lets those go that nobody can count anything for any more.
+    fn settle(&mut self) {
+        let (up, down) = (&mut self.up, &mut self.down);
+        self.held.retain(|member| {
+            let held = Arc::strong_count(member) > 1;
+            if !held {
+                *up += member.traffic().bytes_up();
+                *down += member.traffic().bytes_down();
+            }
+            held
+        });
     }
 }
 

@@ -19,6 +19,7 @@ use crate::member::Member;
 use crate::outage::Outage;
 use crate::snapshot::{Snapshot, Tier, Wish};
 use crate::suspicion::Doubt;
+use crate::trail::Unheard;
 use crate::{BreakerSettings, Events, Health};
 
 /// Between two warnings about one exhausted pool.
@@ -52,6 +53,9 @@ pub(crate) struct Pool {
 const STALL_FACTOR: u32 = 16;
 /// No member stalls in less.
 const STALL_FLOOR: Duration = Duration::from_millis(250);
+
+/// How many others are looked at before one member is told apart from them.
+const ASKED_OTHERS: usize = 64;
 
 /// Picks that are refused by a breaker or for crowding before a tier counts as empty.
 const MAX_REFUSALS: usize = 8;
@@ -260,14 +264,16 @@ impl Pool {
     }
 
     /// An attempt failed and no other member was there to say whose fault it was.
-    pub(crate) fn doubt(leave: Leave, target: &Target, now: Instant) {
+    pub(crate) fn doubt(leave: Leave, target: &Target, unheard: Unheard, now: Instant) {
         let pool = leave.pool();
-        match leave
+        let doubt = leave
             .member()
             .doubts
-            .note(target, now, pool.settle(), pool.outage.count())
-        {
+            .note(target, now, pool.settle(), pool.outage.count());
+        match doubt {
             Doubt::Open => {}
+            // Others could be asked, if not by this request: that most fare alike is their answer.
+            _ if unheard != Unheard::Nobody && pool.others_are_doubted(leave.member()) => {}
             Doubt::Settled(failures) => Self::charge(leave, failures, now),
             Doubt::Again(_) => Self::charge(leave, 1, now),
         }
@@ -299,6 +305,19 @@ impl Pool {
                     .health_changed(&self.name, member.id(), health == Health::Healthy);
             }
         }
+    }
+
+    /// Whether at least half of the other members have unconfirmed failures of their own and no success since.
+    fn others_are_doubted(&self, member: &Member) -> bool {
+        let snapshot = self.snapshot.load();
+        let others = snapshot.open_entries().map(|entry| &entry.member);
+        let others = others
+            .filter(|other| other.serial() != member.serial())
+            .take(ASKED_OTHERS);
+        let (doubted, count) = others.fold((0, 0), |(doubted, count), other| {
+            (doubted + usize::from(other.doubts.is_any()), count + 1)
+        });
+        count > 0 && doubted * 2 >= count
     }
 
     fn settle(&self) -> Duration {

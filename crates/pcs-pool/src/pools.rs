@@ -23,7 +23,7 @@ use crate::snapshot::{Entry, Snapshot};
 use crate::traffic::Traffic;
 use crate::view::{Filter, ProxyView, Totals};
 use crate::{
-    ChangeError, Events, Health, MemberSpec, Mode, Origin, PoolSettings, RetrySettings, Settings,
+    ChangeError, Circuit, Events, Health, MemberSpec, Mode, Origin, PoolSettings, RetrySettings, Settings,
     SettingsError, TunnelSettings,
 };
 
@@ -185,7 +185,7 @@ impl Pools {
             .collect();
         pool.replace(before.rebuilt(entries));
         entry.lane.close();
-        self.inner.departed.take(entry.member.traffic());
+        self.inner.departed.take(&entry.member);
         let base = changes.base_spec(id).cloned();
         changes.overlay.remove(id, base.as_ref());
         Ok(())
@@ -244,6 +244,30 @@ impl Pools {
     #[must_use]
     pub fn pool_names(&self) -> Vec<PoolName> {
         self.sorted(None).iter().map(|pool| pool.name().clone()).collect()
+    }
+
+    /// Enabled members that would be picked now, and those that would not: health checks found them unhealthy, or
+    /// their circuit is open and rests still.
+    #[must_use]
+    pub fn readiness(&self) -> (usize, usize) {
+        let now = Instant::now();
+        let (mut ready, mut down) = (0, 0);
+        for pool in self.inner.registry.load_full().pools.values() {
+            let snapshot = pool.snapshot();
+            let breaks = snapshot.breaker().enabled;
+            let members = snapshot.entries().iter().map(|entry| &entry.member);
+            for member in members.filter(|member| member.enabled()) {
+                let rests = breaks
+                    && member.circuit() == Circuit::Open
+                    && !member.breaker().is_admissible(now.into_std());
+                if member.health().is_usable() && !rests {
+                    ready += 1;
+                } else {
+                    down += 1;
+                }
+            }
+        }
+        (ready, down)
     }
 
     /// Sums over all pools and the ways without one.

@@ -188,6 +188,14 @@ impl Snapshot {
         self.enabled.get(at)
     }
 
+    /// How many members an attempt could be made through.
+    pub(crate) fn company(&self) -> usize {
+        match self.shape.when_exhausted {
+            WhenExhausted::Any => self.enabled.ones(),
+            WhenExhausted::Fail => self.open.ones(),
+        }
+    }
+
     /// Whether another member could be picked beside the one just picked and those tried before.
     pub(crate) fn others(&self, tried: &[Arc<Member>], picked: usize) -> bool {
         let any = self.shape.when_exhausted == WhenExhausted::Any;

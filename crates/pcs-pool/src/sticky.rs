@@ -40,8 +40,28 @@ impl StickyTable {
     }
 
     /// Pins a session to a member, in place of any other.
+    #[cfg(test)]
     pub(crate) fn pin(&self, session: &SessionId, proxy: &ProxyId, now: Instant) {
         self.shard(session).lock().pin(session, proxy, now);
+    }
+
+    /// Counts a use through a member, and pins the session to it unless `stays` says of the member it is pinned to
+    /// that it stays there.
+    pub(crate) fn settle(
+        &self,
+        session: &SessionId,
+        proxy: &ProxyId,
+        now: Instant,
+        stays: impl FnOnce(&ProxyId) -> bool,
+    ) {
+        let mut shard = self.shard(session).lock();
+        match shard.pinned(session) {
+            Some(pinned) if pinned != proxy && stays(pinned) => {
+                let pinned = pinned.clone();
+                shard.touch(session, &pinned, now);
+            }
+            _ => shard.pin(session, proxy, now),
+        }
     }
 
     /// Counts a use, if the session is still pinned to this member.
@@ -105,6 +125,11 @@ impl Shard {
         let at = *self.index.get(session)?;
         self.refresh(at, now);
         self.node(at).map(|node| node.proxy.clone())
+    }
+
+    fn pinned(&self, session: &SessionId) -> Option<&ProxyId> {
+        let node = self.node(*self.index.get(session)?)?;
+        Some(&node.proxy)
     }
 
     fn pin(&mut self, session: &SessionId, proxy: &ProxyId, now: Instant) {

@@ -76,6 +76,11 @@ impl Suspicion {
         }
     }
 
+    /// Whether anything is held against the member.
+    pub(crate) fn is_any(&self) -> bool {
+        self.any.load(Ordering::Relaxed)
+    }
+
     /// Forgets everything: the member did well.
     pub(crate) fn clear(&self) {
         // Relaxed: a failure noted at the same moment may be cleared or not, either order is true.

@@ -16,6 +16,8 @@ use crate::pool::Pool;
 pub(crate) struct Trail {
     /// Members tried, each once, in order.
     pub(crate) tried: Vec<Arc<Member>>,
+    /// Members among them that a session does not stay with: those that gave no answer at all.
+    left: Vec<ProxyId>,
     /// Failures not settled yet.
     pending: Vec<Pending>,
     /// Retries made or granted.
@@ -40,6 +42,17 @@ pub(crate) enum Handed {
     Stale,
     /// It failed, and another attempt was granted.
     Failed(FailureKind),
+}
+
+/// Why nobody else was asked about a failure that only another member could have explained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unheard {
+    /// There is nobody to ask: one member, or retries off.
+    Nobody,
+    /// This request could not be repeated: its status is not listed, or its body is gone.
+    Unrepeatable,
+    /// Others could have been asked, but the budget or the time was used up.
+    Refused,
 }
 
 struct Pending {
@@ -76,6 +89,16 @@ impl Trail {
         }
     }
 
+    /// A member did not even say that it failed: whatever the target, a session had better move.
+    pub(crate) fn leave(&mut self, member: &Member) {
+        self.left.push(member.id().clone());
+    }
+
+    /// Whether a session leaves this member.
+    pub(crate) fn leaves(&self, member: &ProxyId) -> bool {
+        self.left.contains(member)
+    }
+
     /// A stream that was handed out failed, and another attempt may follow.
     pub(crate) fn hand_back(&mut self, handed: Handed, target: &Target) {
         self.handed = handed;
@@ -108,10 +131,11 @@ impl Trail {
     }
 
     /// The request failed for good. Members that agree are believed: nobody is charged. One alone is charged
-    /// where the corporate proxy told against it, else remembered until enough targets failed through it.
+    /// where the corporate proxy told against it, else remembered until enough targets failed through it; but where
+    /// only budget or time forbade to ask another member, one alone proves nothing and is remembered by nobody.
     ///
     /// Says whether two members agreed that the target is at fault.
-    pub(crate) fn give_up(&mut self, target: &Target, now: Instant) -> bool {
+    pub(crate) fn give_up(&mut self, target: &Target, unheard: Unheard, now: Instant) -> bool {
         let agreed = |charge: Charge| {
             let mut members = self
                 .pending
@@ -135,7 +159,8 @@ impl Trail {
             }
             match pending.charge {
                 Charge::Hearsay => Pool::charge(pending.leave, 1, now),
-                _ => Pool::doubt(pending.leave, target, now),
+                _ if unheard == Unheard::Refused => {}
+                _ => Pool::doubt(pending.leave, target, unheard, now),
             }
         }
         target_agreed
@@ -155,7 +180,7 @@ impl Drop for Trail {
     fn drop(&mut self) {
         // Another attempt was granted, but the request could not be sent twice, so nobody took it.
         if let (Handed::Failed(_), Some(target)) = (self.handed, self.target.take()) {
-            self.give_up(&target, Instant::now());
+            self.give_up(&target, Unheard::Unrepeatable, Instant::now());
         }
     }
 }

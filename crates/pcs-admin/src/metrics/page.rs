@@ -1,6 +1,5 @@
 //! The page: every name of the contract, read from the live pools and counters.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -15,7 +14,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::histogram::Histogram;
-use super::series::OTHER;
+use super::series::{Counts, OTHER};
 use super::{HopKind, Metrics, process};
 
 /// What others know and the page shows.
@@ -65,14 +64,12 @@ impl fmt::Debug for Page {
 impl Collector for Page {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let members = self.pools.members();
-        let known: HashSet<&str> = members.iter().map(|member| member.id().as_str()).collect();
-        self.metrics
-            .series
-            .retain(|name| name.starts_with('_') || known.contains(name));
+        // First: it says who has series of its own, which holds for all families.
+        let (own, others) = self.metrics.series.share_out(&members);
         let out = &mut encoder;
         self.requests(out)?;
         self.connects(out)?;
-        self.proxies(out, &members)?;
+        self.proxies(out, &own, others)?;
         self.counts(out)?;
         self.gauges(out)?;
         process_figures(out)
@@ -157,22 +154,21 @@ impl Page {
     }
 
     /// Figures that each rotating proxy has. Those past the bound are added up under one label.
-    fn proxies(&self, out: Out<'_, '_>, members: &[Arc<Member>]) -> fmt::Result {
-        let own: Vec<_> = members
+    fn proxies(&self, out: Out<'_, '_>, own: &[&Arc<Member>], others: Option<Counts>) -> fmt::Result {
+        let own: Vec<_> = own.iter().map(|member| (member.id().as_str(), *member)).collect();
+        let read = |traffic: &Traffic| {
+            let mut counts = Counts::default();
+            counts.add(traffic);
+            counts
+        };
+        let counts: Vec<(&str, Counts)> = own
             .iter()
-            .take(self.metrics.series.max())
-            .map(|member| (member.id().as_str(), member))
-            .collect();
-        let rest = members.get(own.len()..).unwrap_or_default();
-        let sum =
-            |read: &dyn Fn(&Traffic) -> u64| rest.iter().map(|member| read(member.traffic())).sum::<u64>();
-        let traffic: Vec<(&str, &Traffic)> = own
-            .iter()
-            .map(|(name, member)| (*name, member.traffic()))
+            .map(|(name, member)| (*name, read(member.traffic())))
             .chain([
-                ("_corporate", self.pools.corporate_traffic()),
-                ("_direct", self.pools.direct_traffic()),
+                ("_corporate", read(self.pools.corporate_traffic())),
+                ("_direct", read(self.pools.direct_traffic())),
             ])
+            .chain(others.map(|counts| (OTHER, counts)))
             .collect();
         let mut family = out.encode_descriptor(
             "proxy_chain_proxy_requests",
@@ -180,14 +176,8 @@ impl Page {
             None,
             MetricType::Counter,
         )?;
-        for (name, traffic) in &traffic {
-            counter(family.encode_family(&[("proxy", *name)])?, traffic.requests())?;
-        }
-        if !rest.is_empty() {
-            counter(
-                family.encode_family(&[("proxy", OTHER)])?,
-                sum(&Traffic::requests),
-            )?;
+        for (name, counts) in &counts {
+            counter(family.encode_family(&[("proxy", *name)])?, counts.requests)?;
         }
         let mut family = out.encode_descriptor(
             "proxy_chain_proxy_errors",
@@ -196,33 +186,17 @@ impl Page {
             MetricType::Counter,
         )?;
         for label in ErrorLabel::ALL {
-            for (name, traffic) in &traffic {
+            for (name, counts) in &counts {
                 let labels = [("proxy", *name), ("error", label.as_str())];
-                counter(family.encode_family(&labels)?, traffic.errors(label))?;
-            }
-            if !rest.is_empty() {
-                let labels = [("proxy", OTHER), ("error", label.as_str())];
-                counter(
-                    family.encode_family(&labels)?,
-                    sum(&|traffic| traffic.errors(label)),
-                )?;
+                counter(family.encode_family(&labels)?, counts.errors[label as usize])?;
             }
         }
         let mut family =
             out.encode_descriptor("proxy_chain_bytes", "Bytes moved", None, MetricType::Counter)?;
-        let read: [fn(&Traffic) -> u64; 2] = [Traffic::bytes_up, Traffic::bytes_down];
-        for (direction, read) in ["up", "down"].into_iter().zip(read) {
-            for (name, traffic) in &traffic {
-                counter(
-                    family.encode_family(&[("direction", direction), ("proxy", *name)])?,
-                    read(traffic),
-                )?;
-            }
-            if !rest.is_empty() {
-                counter(
-                    family.encode_family(&[("direction", direction), ("proxy", OTHER)])?,
-                    sum(&read),
-                )?;
+        for (at, direction) in ["up", "down"].into_iter().enumerate() {
+            for (name, counts) in &counts {
+                let labels = [("direction", direction), ("proxy", *name)];
+                counter(family.encode_family(&labels)?, counts.bytes[at])?;
             }
         }
         health(out, &own)

@@ -6,6 +6,7 @@
     reason = "a client of a test dials by itself, and a failed step ends the test"
 )]
 
+mod full;
 mod still;
 
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use pcs_admin::{
 };
 use pcs_models::{Hop, PoolName, Protocol, ProxyId, Secret};
 use pcs_pool::{MemberSpec, Patch, Pools, ProxyView};
+use pcs_tunnel::{Connect as _, ConnectRequest};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -151,9 +153,15 @@ impl Server {
     }
 }
 
-/// Holds an answer to the schema that the document names for its call and status.
+/// The media type of an answer by its head in lower case.
+fn kind(head: &str) -> &str {
+    let field = head.lines().find_map(|line| line.strip_prefix("content-type: "));
+    field.unwrap_or_default().split(';').next().unwrap()
+}
+
+/// Holds an answer to the schema that the document names for its call, status and media type.
 #[track_caller]
-fn hold(document: &Value, method: &str, path: &str, status: u16, answer: &Value) {
+fn hold(document: &Value, (method, path): (&str, &str), status: u16, kind: &str, answer: &Value) {
     let response = &document["paths"][path][method]["responses"][status.to_string()];
     assert!(
         response.is_object(),
@@ -162,7 +170,12 @@ fn hold(document: &Value, method: &str, path: &str, status: u16, answer: &Value)
     let Some(content) = response["content"].as_object() else {
         return;
     };
-    let mut schema = content.values().next().unwrap()["schema"].clone();
+    assert!(
+        content.keys().eq([kind]),
+        "{method} {path} {status} is {kind}, described are {:?}",
+        content.keys()
+    );
+    let mut schema = content[kind]["schema"].clone();
     schema["components"] = document["components"].clone();
     let validator = jsonschema::validator_for(&schema).unwrap();
     let errors: Vec<_> = validator
@@ -181,6 +194,7 @@ async fn every_answer_is_as_the_document_says() {
     let document = pcs_admin::document();
     let off = json!({ "enabled": false });
     let new = json!({ "id": "d", "pool": "extra" });
+    let step = json!({ "id": ".." });
     let nothing = Value::Null;
     let calls: &[(&str, &str, &str, &Value, u16)] = &[
         ("get", "/api/v1/proxies", "", &nothing, 200),
@@ -193,6 +207,7 @@ async fn every_answer_is_as_the_document_says() {
         ("post", "/api/v1/proxies", "", &new, 201),
         ("post", "/api/v1/proxies", "", &new, 409),
         ("post", "/api/v1/proxies", "", &off, 422),
+        ("post", "/api/v1/proxies", "", &step, 422),
         ("patch", "/api/v1/proxies/{id}", "a", &off, 200),
         ("patch", "/api/v1/proxies/{id}", "nobody", &off, 404),
         ("post", "/api/v1/proxies/{id}/check", "a", &nothing, 200),
@@ -216,9 +231,70 @@ async fn every_answer_is_as_the_document_says() {
         if status >= 400 {
             assert!(head.contains("application/problem+json"), "{line}: {head}");
         }
-        if status != 204 {
-            hold(&document, method, path, status, &answer);
+        hold(&document, (method, path), status, kind(&head), &answer);
+    }
+}
+
+#[tokio::test]
+async fn every_refusal_of_the_gate_is_as_the_document_says() {
+    let server = Server::start(Some("t0ken"));
+    let document = pcs_admin::document();
+    let login = "Authorization: Bearer t0ken\r\n";
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in item.as_object().unwrap().keys() {
+            let line = format!("{} {}", method.to_uppercase(), path.replace("{id}", "a"));
+            let mut cases = vec![
+                (String::new(), "", 401),
+                (format!("{login}Host: evil.example\r\n"), "", 421),
+            ];
+            if method != "get" {
+                cases.push((format!("{login}Origin: http://evil.example\r\n"), "", 403));
+                cases.push((format!("{login}Content-Type: text/plain\r\n"), "x", 415));
+            }
+            for (fields, body, expected) in cases {
+                if expected == 401 && path.ends_with("/health") {
+                    continue;
+                }
+                let (status, head, answer) = server.send(&line, &fields, body).await;
+                assert_eq!(status, expected, "{line}");
+                let answer = serde_json::from_str(&answer).unwrap();
+                hold(&document, (method, path), status, kind(&head), &answer);
+            }
         }
+    }
+    let large = "x".repeat(1_100_000);
+    let fields = format!("{login}Content-Type: application/json\r\n");
+    let (status, head, answer) = server.send("POST /api/v1/proxies", &fields, &large).await;
+    assert_eq!(status, 413);
+    let answer = serde_json::from_str(&answer).unwrap();
+    hold(
+        &document,
+        ("post", "/api/v1/proxies"),
+        status,
+        kind(&head),
+        &answer,
+    );
+}
+
+/// The schema is the one that the OpenAPI Initiative publishes for 3.1 (Apache-2.0).
+#[test]
+fn the_document_is_a_valid_one() {
+    let document = pcs_admin::document();
+    let schema: Value = serde_json::from_str(include_str!("../openapi/schema-3.1.json")).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let errors: Vec<_> = validator
+        .iter_errors(&document)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+    // What that schema does not look at: references, and the schemas themselves.
+    let text = document.to_string();
+    for reference in text.split("\"$ref\":\"").skip(1) {
+        let pointer = reference.split('"').next().unwrap().strip_prefix('#').unwrap();
+        assert!(document.pointer(pointer).is_some(), "{pointer} leads nowhere");
+    }
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        jsonschema::meta::validate(schema).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
 }
 
@@ -361,6 +437,63 @@ async fn what_was_counted_is_told() {
     assert!(
         !open.contains("proxy=\"b\"} 1"),
         "a proxy that is gone has no series"
+    );
+}
+
+/// The samples of a page by name and labels.
+fn samples(page: &str) -> std::collections::BTreeMap<&str, f64> {
+    let lines = page.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .filter_map(|line| line.rsplit_once(' '))
+        .map(|(name, value)| (name, value.parse().unwrap()))
+        .collect()
+}
+
+#[tokio::test]
+async fn no_counter_falls_when_proxies_leave_and_one_rule_gives_the_labels() {
+    let pools = still::pools(&["a", "b", "c", "d"]);
+    let now = std::time::Instant::now();
+    let metrics = Arc::new(Metrics::new(2, now));
+    // The busiest first, and ways, which take nobody's place.
+    for name in ["_none", "_direct", "d", "c", "b", "a"] {
+        metrics.request(RequestEnd::Success, name, Duration::ZERO, now);
+    }
+    for _ in 0..12 {
+        let soon = tokio::time::Instant::now() + Duration::from_secs(9);
+        let mut request = ConnectRequest::tunnel("t.example:443".parse().unwrap(), soon);
+        assert!(pools.connect(&mut request).await.is_err());
+    }
+    let mut before = String::new();
+    for gone in [None, Some("b"), Some("d"), Some("a")] {
+        if let Some(gone) = gone {
+            pools.remove(&ProxyId::try_new(gone).unwrap()).unwrap();
+        }
+        let page = metrics.page(&pools, Gauges::default(), now, false);
+        let labelled = |family: &str, name: &str| page.contains(&format!("{family}{{proxy=\"{name}\"}}"));
+        for name in ["a", "b", "c", "d"] {
+            let requests = page.contains(&format!("status=\"success\",proxy=\"{name}\""));
+            assert_eq!(
+                labelled("proxy_chain_proxy_requests_total", name),
+                requests,
+                "{name}"
+            );
+            assert_eq!(labelled("proxy_chain_proxy_healthy", name), requests, "{name}");
+        }
+        let (old, new) = (samples(&before), samples(&page));
+        for (name, value) in old
+            .iter()
+            .filter(|(name, _)| name.contains("_total") && name.contains("_other"))
+        {
+            assert!(
+                new.get(name).is_some_and(|new| new >= value),
+                "{name} fell from {value}, {gone:?} left"
+            );
+        }
+        before = page;
+    }
+    assert!(
+        before.contains("proxy_chain_proxy_requests_total{proxy=\"_other\"} 6"),
+        "{before}"
     );
 }
 

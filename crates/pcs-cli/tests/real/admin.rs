@@ -109,6 +109,24 @@ async fn changes_survive_a_kill_and_a_restart() {
 }
 
 #[tokio::test]
+async fn an_edited_entry_has_dropped_its_change_for_good() {
+    let (_proxies, config) = chain(2, "").await;
+    let before = config.replace("admin: {port: 0}", "admin: {port: 0, state_file: state.json}");
+    let edited = before.replace("id: rota-1,", "id: rota-1, weight: 2,");
+    assert_ne!(before, edited);
+    let mut pcs = Pcs::start(&before).await;
+    assert_eq!(call(&pcs, "DELETE", "proxies/rota-1", None).await.0, 204);
+    for (config, what) in [(&edited, "edited"), (&before, "as it was")] {
+        pcs.signal(Signal::Kill);
+        pcs.wait().await;
+        let next = Call::with(config);
+        std::fs::copy(pcs.dir().join("state.json"), next.dir().join("state.json")).unwrap();
+        pcs = next.start().await;
+        assert_eq!(ids(&pcs).await, ["rota-1", "rota-2"], "{what}");
+    }
+}
+
+#[tokio::test]
 async fn a_reload_that_drops_a_member_leaves_its_download_alone() {
     const LENGTH: u64 = 32 << 20;
     need!(find("curl", "curl"));

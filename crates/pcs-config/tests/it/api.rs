@@ -111,6 +111,10 @@ fn a_patch_changes_three_things() {
             .map(|tags| tags.len()),
         Some(0)
     );
+    for name in ["enabled", "weight", "tags"] {
+        let errors = patch_from_json(json!({ name: null })).unwrap_err();
+        assert_eq!((errors.len(), errors[0].field.as_str()), (1, name), "{errors:?}");
+    }
     let errors = patch_from_json(json!({ "host": "x", "weight": -1, "colour": 1 })).unwrap_err();
     let shown: Vec<_> = errors.iter().map(ToString::to_string).collect();
     assert_eq!(shown.len(), 3, "{shown:?}");

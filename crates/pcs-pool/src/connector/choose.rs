@@ -7,7 +7,7 @@ use rand::Rng;
 use tokio::time::Instant;
 
 use crate::WhenExhausted;
-use crate::inner::{Inner, rng};
+use crate::inner::{Inner, MAX_FALLBACKS, rng};
 use crate::lane::Lane;
 use crate::leave::Leave;
 use crate::member::Member;
@@ -15,9 +15,6 @@ use crate::pool::{Picked, Pool};
 use crate::registry::Registry;
 use crate::snapshot::{Entry, Snapshot, Tier, Wish};
 use crate::trail::Trail;
-
-/// How long a chain of fallback pools is followed; settings with a circle are refused beforehand.
-const MAX_FALLBACKS: usize = 16;
 
 /// A member picked for one attempt, and where it was found.
 pub(super) struct Chosen {

@@ -123,6 +123,61 @@ async fn without_a_second_opinion_three_distinct_targets_decide() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn many_dead_targets_at_once_open_no_breaker() {
+    for corporate in [false, true] {
+        let world = World::new();
+        let settings = if corporate {
+            behind_corporate(many(3))
+        } else {
+            many(3)
+        };
+        let pools = world.pools(settings);
+        // Far more than the retry budget has second opinions for.
+        for round in 0..300 {
+            let target = format!("dead{}:443", round % 60);
+            world.kill_target(&target);
+            tunnel(&pools, &target).await.unwrap_err();
+        }
+        assert!(all_closed(&pools), "behind corporate: {corporate}");
+        assert_eq!(
+            pools.members().iter().map(|member| member.charged()).sum::<u64>(),
+            0
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_fails_for_good_is_found_out_however_small_the_budget() {
+    let world = World::new();
+    let mut settings = many(3);
+    settings.retry.budget_percent = 0;
+    settings.retry.budget_min_per_second = 1;
+    let pools = world.pools(settings);
+    world.set("p0", Manner::Resets);
+    for round in 0..100 {
+        let _ = tunnel(&pools, &format!("t{}:443", round % 7)).await;
+        tokio::time::advance(Duration::from_millis(100)).await;
+    }
+    assert_eq!(circuit(&pools, "p0"), Circuit::Open);
+    assert_eq!(circuit(&pools, "p1"), Circuit::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_that_is_not_tried_elsewhere_is_the_members_only_if_others_fare_better() {
+    for (bad, expected) in [(1, Circuit::Open), (4, Circuit::Closed)] {
+        let world = World::new();
+        let pools = world.pools(many(4));
+        for number in 0..bad {
+            world.set(&format!("p{number}"), Manner::Says(403));
+        }
+        for round in 0..80 {
+            let _ = tunnel(&pools, &format!("t{round}:443")).await;
+        }
+        assert_eq!(circuit(&pools, "p0"), expected, "{bad} of 4 say 403");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_success_between_forgets_what_was_held() {
     let world = World::new();
     let pools = world.pools(settings(&["a"]));
@@ -172,6 +227,18 @@ async fn an_outage_of_the_corporate_proxy_fails_at_once_and_charges_nobody() {
         tunnel(&pools, "t:443").await.unwrap();
     }
     assert!(!pools.corporate_is_down());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_corporate_proxy_that_hangs_is_named() {
+    let world = World::new();
+    let pools = world.pools(behind_corporate(many(3)));
+    world.set_corporate(Corporate::Silent);
+    for number in 0..10 {
+        let error = tunnel(&pools, &format!("t{number}:443")).await.unwrap_err();
+        assert_eq!(error.hop(), Some(&HopName::corporate()), "{number}");
+    }
+    assert!(all_closed(&pools));
 }
 
 #[tokio::test(start_paused = true)]

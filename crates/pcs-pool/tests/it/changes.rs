@@ -342,3 +342,21 @@ async fn health_checks_speak_and_are_told_through_their_port() {
     pools.running(true);
     assert!(!uses_a().await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn bytes_of_a_tunnel_count_although_its_member_left() {
+    let world = World::new();
+    let pools = world.pools(settings(&["a", "b"]));
+    let mut early = connect(&pools, &mut request("t:443")).await.unwrap();
+    let mut late = connect(&pools, &mut request("t:443")).await.unwrap();
+    early.outcome.moved(1, 10);
+    drop(early);
+    for gone in ["a", "b"] {
+        pools.remove(&id(gone)).unwrap();
+    }
+    late.outcome.moved(5, 700);
+    let moved = || (pools.totals().bytes_up, pools.totals().bytes_down);
+    assert_eq!(moved(), (6, 710));
+    drop(late);
+    assert_eq!(moved(), (6, 710));
+}

@@ -228,3 +228,19 @@ async fn a_fallback_pool_comes_before_any() {
         "a retry falls back as well"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_member_whose_circuit_rests_is_not_ready() {
+    let world = World::new();
+    let pools = world.pools(settings(&["a", "b"]));
+    assert_eq!(pools.readiness(), (2, 0));
+    world.set("a", Manner::Refuses);
+    for _ in 0..12 {
+        tunnel(&pools, "t:443").await.unwrap();
+    }
+    assert_eq!(pools.readiness(), (1, 1));
+    set_health(&pools, "b", false);
+    assert_eq!(pools.readiness(), (0, 2));
+    tokio::time::advance(Duration::from_secs(31)).await;
+    assert_eq!(pools.readiness(), (1, 1), "the next request may try it");
+}

@@ -3,9 +3,13 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use pcs_models::{Blame, FailureKind, Retry};
 use pcs_pool::{PoolSettings, Settings};
+use pcs_tunnel::{DialError, Verdict};
 
-use crate::world::{Manner, World, connect, forward, many, request, session, set_health, with_user};
+use crate::world::{
+    Manner, World, all_closed, connect, forward, many, request, session, set_health, with_user,
+};
 
 async fn through(pools: &pcs_pool::Pools, id: &str) -> String {
     let mut request = session(request("t:443"), id);
@@ -52,6 +56,70 @@ async fn a_dead_member_is_left_for_a_single_other_one_and_not_gone_back_to() {
     }
     tokio::time::advance(Duration::from_secs(601)).await;
     assert_eq!(through(&pools, "s").await, first, "after it the session is new");
+}
+
+/// A plain request of the session, to an origin that answers with `status` through whichever member; the member
+/// that gave the last answer.
+async fn plain(pools: &pcs_pool::Pools, id: &str, status: u16) -> String {
+    let mut request = session(forward("t:80"), id);
+    loop {
+        let mut connected = connect(pools, &mut request).await.unwrap();
+        if connected.outcome.response(status, true) == Verdict::Pass {
+            return connected.via.label().to_owned();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_site_answers_moves_no_session() {
+    let world = World::new();
+    let pools = world.pools(many(5));
+    let first = plain(&pools, "s", 200).await;
+    for _ in 0..6 {
+        plain(&pools, "s", 503).await;
+        assert_eq!(plain(&pools, "s", 200).await, first);
+        assert_eq!(through(&pools, "s").await, first);
+    }
+    assert!(all_closed(&pools));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_target_that_a_member_fails_moves_no_session() {
+    let world = World::new();
+    let pools = world.pools(many(5));
+    let first = through(&pools, "s").await;
+    world.set(&first, Manner::SaysFor("bad:443", 503));
+    for _ in 0..20 {
+        let mut request = session(request("bad:443"), "s");
+        assert_ne!(connect(&pools, &mut request).await.unwrap().via.label(), first);
+        assert_eq!(through(&pools, "s").await, first);
+    }
+    world.set(&first, Manner::Says(503));
+    for _ in 0..5 {
+        through(&pools, "s").await;
+    }
+    world.set(&first, Manner::Well(Duration::ZERO));
+    assert_ne!(
+        through(&pools, "s").await,
+        first,
+        "its breaker is open: it is left"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_breaks_plain_requests_off_is_left() {
+    let world = World::new();
+    let pools = world.pools(many(5));
+    let first = plain(&pools, "s", 200).await;
+    let mut request = session(forward("t:80"), "s");
+    let mut connected = connect(&pools, &mut request).await.unwrap();
+    let broken = DialError::new(FailureKind::Reset, Blame::Target, Retry::Other, "closed");
+    assert_eq!(connected.outcome.failed(&broken), Verdict::Retry);
+    let mut connected = connect(&pools, &mut request).await.unwrap();
+    assert_eq!(connected.outcome.response(200, true), Verdict::Pass);
+    let second = connected.via.label().to_owned();
+    assert_ne!(first, second);
+    assert_eq!(plain(&pools, "s", 200).await, second);
 }
 
 #[tokio::test(start_paused = true)]
