@@ -27,6 +27,7 @@ mod reload;
 mod service;
 mod setup;
 mod signals;
+mod usage;
 mod watch;
 mod wiring;
 
@@ -35,6 +36,8 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 
 use crate::args::{Cli, Command};
+
+pub use usage::parse;
 
 /// The version that `pcs --version` tells.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

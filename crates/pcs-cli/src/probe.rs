@@ -17,6 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use crate::args::ProbeArgs;
+use crate::usage::masked;
 use crate::{Exit, complain, setup, wiring};
 
 /// The longest response head that is read.
@@ -102,7 +103,10 @@ fn goal(url: Option<&str>, config: &Config) -> anyhow::Result<Goal> {
     let (tls, port) = match scheme {
         "https" => (true, 443),
         "http" => (false, 80),
-        other => bail!("{other}:// cannot be probed (allowed: http://, https://, host:port)"),
+        _ => bail!(
+            "{:?} cannot be probed (allowed: http://, https://, host:port)",
+            masked(url)
+        ),
     };
     let cut = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at_checked(cut).unwrap_or((rest, ""));
@@ -116,7 +120,7 @@ fn goal(url: Option<&str>, config: &Config) -> anyhow::Result<Goal> {
         bail!("the path of the URL holds a character that has to be percent-encoded");
     }
     let target = Target::parse_with_default(authority, port)
-        .with_context(|| format!("{authority:?} is no host and port"))?;
+        .with_context(|| format!("{:?} is no host and port", masked(authority)))?;
     Ok(Goal {
         text: format!("{scheme}://{target}{}", bare(&path)),
         tls,
@@ -150,7 +154,8 @@ fn candidates(args: &ProbeArgs, config: &Config) -> anyhow::Result<Vec<Candidate
             .with_context(|| {
                 let known: Vec<_> = members().map(|member| member.id.as_str()).collect();
                 format!(
-                    "there is no proxy {id:?} (known: {})",
+                    "there is no proxy {:?} (known: {})",
+                    masked(id),
                     if known.is_empty() {
                         "none".into()
                     } else {
@@ -442,10 +447,12 @@ mod tests {
             "ftp://a",
             "https://",
             "https://a b/",
-            "https://user:pw@host/",
+            "https://user:SECRET@host/",
+            "user:SECRET@host://x",
             "http://a/\u{e4}",
         ] {
-            assert!(read(bad).is_err(), "{bad}");
+            let error = format!("{:#}", read(bad).map(|goal| goal.text).unwrap_err());
+            assert!(!error.contains("SECRET"), "{bad}: {error}");
         }
     }
 }

@@ -27,3 +27,4 @@ mod programs;
 mod rotation;
 mod secrets;
 mod transfer;
+mod usage;
