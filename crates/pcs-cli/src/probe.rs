@@ -213,7 +213,7 @@ async fn probe(
     let dialed = match connector.dial(&candidate.chain, request).await {
         Ok(dialed) => dialed,
         Err(error) => {
-            let hops = failed(&error);
+            let hops = failed(&error, goal);
             return Outcome {
                 proxy: candidate.proxy.clone(),
                 hops,
@@ -346,20 +346,16 @@ fn told(timing: &HopTiming) -> Told {
     }
 }
 
-/// The lines until the failure, the last of them telling it.
-fn failed(error: &DialError) -> Vec<Told> {
+/// The lines until the failure, the last of them telling it: that is where it stopped, and the text names whoever
+/// is to blame.
+fn failed(error: &DialError, goal: &Goal) -> Vec<Told> {
     let mut hops: Vec<_> = error.timings().iter().map(told).collect();
-    let name = error.hop().map_or("?", HopName::as_str);
-    let message = format!("{} ({})", error, error.kind());
-    match hops.last_mut().filter(|last| last.hop == name) {
-        Some(last) => last.error = Some(message),
-        None => hops.push(Told {
-            hop: name.to_owned(),
-            address: String::new(),
-            phases: Vec::new(),
-            said: None,
-            error: Some(message),
-        }),
+    if hops.is_empty() {
+        // Nothing was dialled.
+        target_line(&mut hops, goal);
+    }
+    if let Some(last) = hops.last_mut() {
+        last.error = Some(format!("{} ({})", error, error.kind()));
     }
     hops
 }
@@ -369,7 +365,8 @@ fn millis(duration: Duration) -> f64 {
 }
 
 fn total(hop: &Told) -> f64 {
-    hop.phases.iter().map(|(_, ms)| ms).sum()
+    // Not `sum`, which makes -0 of nothing.
+    hop.phases.iter().fold(0.0, |sum, (_, ms)| sum + ms)
 }
 
 fn to_json(goal: &Goal, outcome: &Outcome) -> Value {

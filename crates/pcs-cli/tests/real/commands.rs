@@ -156,6 +156,28 @@ async fn probe_tells_every_hop_as_json() {
     );
 }
 
+#[tokio::test]
+async fn probe_tells_where_a_refused_connect_stopped() {
+    let refusing = Proxy::http().behaviour(Behaviour::Status(503)).start().await;
+    let guarded = Proxy::http().basic(ROTATING.0, ROTATING.1).start().await;
+    for (proxy, status) in [(&refusing, "503"), (&guarded, "407")] {
+        let config = config(None, &[member("rota-1", "http", proxy.address(), None)], "");
+        let target = "https://nowhere.example/";
+        let (exit, out, err) = Call::with(&config)
+            .args(&["--json", target])
+            .output("probe")
+            .await;
+        assert_eq!(exit, 1, "{out}{err}");
+        let probe: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(hops(&probe), [("rota-1", true), ("target", false)], "{out}");
+        let last = probe["hops"].as_array().unwrap().last().unwrap();
+        assert_eq!(last["address"], "nowhere.example:443", "{out}");
+        assert!(last["error"].as_str().unwrap().contains("rota-1"), "{out}");
+        assert!(last["said"].as_str().unwrap().starts_with(status), "{out}");
+        assert!(!out.contains("-0.0"), "{out}");
+    }
+}
+
 fn hops(probe: &Value) -> Vec<(&str, bool)> {
     let hops = probe["hops"].as_array().unwrap();
     hops.iter()
