@@ -91,6 +91,20 @@ const CASES: &[(&str, &str, &str)] = &[
          config.yaml:7:7: rotation.proxies[0].port: required: whole number from 1 to 65535",
     ),
     (
+        "empty maps in lists",
+        "rotation:\n  proxies: [{}]\nroutes:\n  # nothing\n  -\n    {}\n  - {}\nserver:\n  auth: {users: [ {} ]}\n\
+         logging: {}\nadmin: {allowed_hosts: [[], {}]}\n",
+        "config.yaml:2:13: rotation.proxies[0].host: required: host name or IP address (or give `url`)\n\
+         config.yaml:2:13: rotation.proxies[0].port: required: whole number from 1 to 65535\n\
+         config.yaml:6:5: routes[0].hosts: required: list, each: host name with `*` for any characters, `.example.com` for a domain with all below it, network such as `10.0.0.0/8`, or IP address\n\
+         config.yaml:6:5: routes[0]: required: `pool` or `via` (`direct`, `corporate`, `reject`)\n\
+         config.yaml:7:5: routes[1].hosts: required: list, each: host name with `*` for any characters, `.example.com` for a domain with all below it, network such as `10.0.0.0/8`, or IP address\n\
+         config.yaml:7:5: routes[1]: required: `pool` or `via` (`direct`, `corporate`, `reject`)\n\
+         config.yaml:9:19: server.auth.users[0].username: required: text\n\
+         config.yaml:11:25: admin.allowed_hosts[0]: expected a host name or IP address, found a list\n\
+         config.yaml:11:29: admin.allowed_hosts[1]: expected a host name or IP address, found a map",
+    ),
+    (
         "keys that contradict each other",
         "corporate_proxy: {host: a, port: 1, username: u, password: p, auth: basic, domain: CORP, tls: {}}\n\
          rotation:\n  proxies:\n    - {url: 'http://u:p@a:1', host: b, password: hunter2}\n    - {host: a, port: 2, password: hunter2}\n    \
