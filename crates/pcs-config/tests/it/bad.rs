@@ -172,6 +172,16 @@ const CASES: &[(&str, &str, &str)] = &[
          config.yaml:5:17: pools.c.fallback: there is no pool `nope` (pools: `default`, `a`, `b`, `c`)",
     ),
     (
+        "a fallback and a route to nowhere beside a member that is none",
+        "rotation:\n  fallback: nowhere\n  proxies: ['ftp://a:1']\npools:\n  'bad name!': {}\n  us: {fallback: us}\n\
+         routes: [{hosts: ['*'], pool: gone}]\n",
+        "config.yaml:2:13: rotation.fallback: there is no pool `nowhere` (pools: `default`, `us`)\n\
+         config.yaml:3:13: rotation.proxies[0]: expected the URL of a proxy, `[scheme://][user:password@]host[:port]`: unknown protocol (allowed: http, https, socks4, socks5)\n\
+         config.yaml:5:3: pools.…: the name holds a character that is not allowed (letters, digits, `.`, `_`, `-`, `:`, `@`, `~`, `+`)\n\
+         config.yaml:6:18: pools.us.fallback: leads back to `us` itself\n\
+         config.yaml:7:31: routes[0].pool: there is no such pool (pools: `default`, `us`)",
+    ),
+    (
         "routes",
         "pools: {p: 'http://h:1'}\nroutes:\n  - {hosts: [], pool: p}\n  - {hosts: ['*'], pool: q}\n  - {hosts: ['*']}\n  \
          - {hosts: ['*'], pool: p, via: direct}\n  - {hosts: ['http://x/', 10.0.0.0/99], via: reject}\n  - {hosts: ['*'], via: corporate}\n",
@@ -231,7 +241,8 @@ const CASES: &[(&str, &str, &str)] = &[
     (
         "keys that are no names may be secrets gone astray",
         "rotation:\n  fallback: nope\n  proxies:\n    - http://u:hunter2: x@h:1\npools:\n  http://u:hunter2@h:1: http://h:2\nu:hunter2@h: 1\n",
-        "config.yaml:4:7: unknown key `rotation.proxies[0].…` (allowed: `id`, `url`, `host`, `port`, `protocol`, `username`, `password`, `password_file`, `weight`, `enabled`, `tags`, `tls`, `reuse`)\n\
+        "config.yaml:2:13: rotation.fallback: there is no pool `nope` (pools: `default`)\n\
+         config.yaml:4:7: unknown key `rotation.proxies[0].…` (allowed: `id`, `url`, `host`, `port`, `protocol`, `username`, `password`, `password_file`, `weight`, `enabled`, `tags`, `tls`, `reuse`)\n\
          config.yaml:4:7: rotation.proxies[0].host: required: host name or IP address (or give `url`)\n\
          config.yaml:4:7: rotation.proxies[0].port: required: whole number from 1 to 65535\n\
          config.yaml:6:3: pools.…: the name holds a character that is not allowed (letters, digits, `.`, `_`, `-`, `:`, `@`, `~`, `+`)\n\
