@@ -31,8 +31,10 @@ mod usage;
 mod watch;
 mod wiring;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::CommandFactory;
 
 use crate::args::{Cli, Command};
@@ -90,7 +92,12 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Some(Command::Reload(args)) => block_on(admin::reload(args)),
         Some(Command::Healthcheck(args)) => block_on(admin::healthcheck(args)),
         Some(Command::Completions { shell }) => {
-            clap_complete::generate(shell, &mut Cli::command(), "pcs", &mut std::io::stdout());
+            // Not straight to the output: the generator panics where that is closed.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "pcs", &mut script);
+            std::io::stdout()
+                .write_all(&script)
+                .context("writing to standard output")?;
             Ok(Exit::Success)
         }
     }
