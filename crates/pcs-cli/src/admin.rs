@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::args::{AdminArgs, ConfigArgs, HealthArgs, ProxyAction};
 use crate::client::Client;
+use crate::usage::Usage;
 use crate::{Exit, setup};
 
 const API: &str = "/api/v1";
@@ -126,9 +127,9 @@ pub(crate) async fn healthcheck(args: HealthArgs) -> anyhow::Result<Exit> {
         None => {
             let config = setup::load(&config_args(&args.admin))?.config;
             if config.admin.enabled {
-                (base_url(config.admin.listen), format!("{API}/health"))
+                (base_url("admin", config.admin.listen)?, format!("{API}/health"))
             } else {
-                (base_url(config.server.listen), "/health".to_owned())
+                (base_url("server", config.server.listen)?, "/health".to_owned())
             }
         }
     };
@@ -154,12 +155,12 @@ fn connect(args: &AdminArgs) -> anyhow::Result<(Client, bool)> {
         Some(url) => url.clone(),
         None => {
             let config = setup::load(&config_args(args))?.config;
-            anyhow::ensure!(
-                config.admin.enabled,
-                "admin.enabled is false in this configuration: there is no admin API"
-            );
+            if !config.admin.enabled {
+                let text = "admin.enabled is false in this configuration: there is no admin API";
+                return Err(Usage::error(text));
+            }
             token = token.or_else(|| config.admin.token.clone());
-            base_url(config.admin.listen)
+            base_url("admin", config.admin.listen)?
         }
     };
     Ok((Client::new(&url, token)?, args.json))
@@ -172,14 +173,20 @@ fn config_args(args: &AdminArgs) -> ConfigArgs {
     }
 }
 
-/// A listener on all addresses is reached through loopback.
-fn base_url(listen: SocketAddr) -> String {
+/// The URL of the listener of this section. One on all addresses is reached through loopback.
+fn base_url(section: &str, listen: SocketAddr) -> anyhow::Result<String> {
+    if listen.port() == 0 {
+        return Err(Usage::error(format!(
+            "{section}.port is 0 in this configuration, so the port was chosen at start and stands in the log: name it by \
+             --admin URL"
+        )));
+    }
     let address = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    format!("http://{}", SocketAddr::new(address, listen.port()))
+    Ok(format!("http://{}", SocketAddr::new(address, listen.port())))
 }
 
 /// Every proxy, page by page.
@@ -321,7 +328,10 @@ mod tests {
 
     #[test]
     fn a_wildcard_bind_is_reached_through_loopback() {
-        assert_eq!(base_url("0.0.0.0:1".parse().unwrap()), "http://127.0.0.1:1");
-        assert_eq!(base_url("[::]:1".parse().unwrap()), "http://[::1]:1");
+        let url = |listen: &str| base_url("admin", listen.parse().unwrap());
+        assert_eq!(url("0.0.0.0:1").unwrap(), "http://127.0.0.1:1");
+        assert_eq!(url("[::]:1").unwrap(), "http://[::1]:1");
+        let error = url("127.0.0.1:0").unwrap_err().to_string();
+        assert!(error.contains("admin.port is 0"), "{error}");
     }
 }

@@ -13,7 +13,7 @@ use pcs_tunnel::{ChainStream, Io, Network, NetworkSettings};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::usage::masked;
+use crate::usage::{Usage, masked};
 
 /// How long one call may take from dial to last byte.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -51,19 +51,19 @@ impl Client {
         let protocol = match scheme {
             "http" => Protocol::Http,
             "https" => Protocol::Https,
-            _ => bail!(
-                "{:?}: the admin API is reached by http:// or https://",
-                masked(url)
-            ),
+            _ => {
+                let url = masked(url);
+                let text = format!("{url:?}: the admin API is reached by http:// or https://");
+                return Err(Usage::error(text));
+            }
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let endpoint =
-            Endpoint::parse_with_default(authority, protocol.default_port()).with_context(|| {
-                format!(
-                    "{:?} is no URL of an admin API, such as http://127.0.0.1:8889",
-                    masked(url)
-                )
-            })?;
+        let endpoint = Endpoint::parse_with_default(authority, protocol.default_port()).map_err(|error| {
+            let url = masked(url);
+            Usage::error(format!(
+                "{url:?} is no URL of an admin API, such as http://127.0.0.1:8889: {error}"
+            ))
+        })?;
         let path = path.trim_matches('/');
         let base = if path.is_empty() {
             String::new()

@@ -62,14 +62,14 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Runs the command that was parsed, and says how the process should exit: 0, 1, or 2 for a configuration that does
-/// not load.
+/// Runs the command that was parsed, and says how the process should exit: 0, 1, or 2 for arguments that cannot be
+/// followed and a configuration that does not load.
 #[must_use]
 pub fn main(cli: Cli) -> ExitCode {
     match dispatch(cli) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            let usage = error.is::<setup::ConfigProblem>();
+            let usage = error.is::<setup::ConfigProblem>() || error.is::<usage::Usage>();
             complain(&format!("pcs: {error:#}"));
             if usage {
                 ExitCode::from(2)
@@ -90,7 +90,11 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Some(Command::Proxies(args)) => block_on(admin::proxies(args.action)),
         Some(Command::Stats(args)) => block_on(admin::stats(args)),
         Some(Command::Reload(args)) => block_on(admin::reload(args)),
-        Some(Command::Healthcheck(args)) => block_on(admin::healthcheck(args)),
+        // 0 or 1 and nothing else: what runs containers gives 2 a meaning of its own.
+        Some(Command::Healthcheck(args)) => block_on(admin::healthcheck(args)).or_else(|error| {
+            complain(&format!("pcs: {error:#}"));
+            Ok(Exit::Failure)
+        }),
         Some(Command::Completions { shell }) => {
             // Not straight to the output: the generator panics where that is closed.
             let mut script = Vec::new();

@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use crate::args::ProbeArgs;
-use crate::usage::masked;
+use crate::usage::{Usage, masked};
 use crate::{Exit, complain, setup, wiring};
 
 /// The longest response head that is read.
@@ -103,10 +103,12 @@ fn goal(url: Option<&str>, config: &Config) -> anyhow::Result<Goal> {
     let (tls, port) = match scheme {
         "https" => (true, 443),
         "http" => (false, 80),
-        _ => bail!(
-            "{:?} cannot be probed (allowed: http://, https://, host:port)",
-            masked(url)
-        ),
+        _ => {
+            let url = masked(url);
+            return Err(Usage::error(format!(
+                "{url:?} cannot be probed (allowed: http://, https://, host:port)"
+            )));
+        }
     };
     let cut = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at_checked(cut).unwrap_or((rest, ""));
@@ -117,10 +119,13 @@ fn goal(url: Option<&str>, config: &Config) -> anyhow::Result<Goal> {
         format!("/{path}")
     };
     if path.bytes().any(|byte| !byte.is_ascii_graphic()) {
-        bail!("the path of the URL holds a character that has to be percent-encoded");
+        let text = "the path of the URL holds a character that has to be percent-encoded";
+        return Err(Usage::error(text));
     }
-    let target = Target::parse_with_default(authority, port)
-        .with_context(|| format!("{:?} is no host and port", masked(authority)))?;
+    let target = Target::parse_with_default(authority, port).map_err(|error| {
+        let authority = masked(authority);
+        Usage::error(format!("{authority:?} is no host and port: {error}"))
+    })?;
     Ok(Goal {
         text: format!("{scheme}://{target}{}", bare(&path)),
         tls,
@@ -149,20 +154,18 @@ fn candidates(args: &ProbeArgs, config: &Config) -> anyhow::Result<Vec<Candidate
         })
     };
     if let Some(id) = &args.proxy {
-        let member = members()
-            .find(|member| member.id.as_str() == id)
-            .with_context(|| {
-                let known: Vec<_> = members().map(|member| member.id.as_str()).collect();
-                format!(
-                    "there is no proxy {:?} (known: {})",
-                    masked(id),
-                    if known.is_empty() {
-                        "none".into()
-                    } else {
-                        known.join(", ")
-                    }
-                )
-            })?;
+        let member = members().find(|member| member.id.as_str() == id).ok_or_else(|| {
+            let known: Vec<_> = members().map(|member| member.id.as_str()).collect();
+            Usage::error(format!(
+                "there is no proxy {:?} (known: {})",
+                masked(id),
+                if known.is_empty() {
+                    "none".into()
+                } else {
+                    known.join(", ")
+                }
+            ))
+        })?;
         return Ok(vec![through(member)?]);
     }
     let enabled = members().filter(|member| member.enabled);

@@ -1,12 +1,31 @@
-//! The command line as it was typed: what is wrong with it is told without the passwords in it.
+//! The command line as it was typed: what is wrong with it is told without the passwords in it, with status 2.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::args::Cli;
 use crate::complain;
+
+/// An argument that cannot be followed: the process ends with status 2.
+#[derive(Debug)]
+pub(crate) struct Usage(String);
+
+impl Usage {
+    pub(crate) fn error(text: impl Into<String>) -> anyhow::Error {
+        Self(text.into()).into()
+    }
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
 
 /// Where the user information of a URL is: behind the scheme, up to the last `@`.
 fn user_info(url: &str) -> Option<std::ops::Range<usize>> {

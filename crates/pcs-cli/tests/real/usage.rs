@@ -3,6 +3,28 @@
 use crate::pcs::Call;
 
 #[tokio::test]
+async fn wrong_usage_ends_with_2() {
+    let cases: [(&str, &[&str], i32); 7] = [
+        ("probe", &["ftp://x"], 2),
+        ("probe", &["https://a b/"], 2),
+        ("probe", &["--proxy", "nope"], 2),
+        ("stats", &["--admin", "ftp://x"], 2),
+        ("reload", &["--admin", "http://a b"], 2),
+        // It asks a server that is not there, and the two answers of a health check are all it has.
+        ("stats", &["--admin", "http://127.0.0.1:1"], 1),
+        ("healthcheck", &["--admin", "ftp://x"], 1),
+    ];
+    for (verb, arguments, expected) in cases {
+        let (status, out, err) = Call::with("{}").args(arguments).output(verb).await;
+        assert_eq!(status, expected, "{verb} {arguments:?}: {out}{err}");
+    }
+    let (status, _, err) = Call::with("admin: {port: 0}").output("stats").await;
+    assert!(status == 2 && err.contains("admin.port is 0"), "{status} {err}");
+    let (status, _, err) = Call::with("server: {prot: 1}").output("healthcheck").await;
+    assert!(status == 1 && err.contains("prot"), "{status} {err}");
+}
+
+#[tokio::test]
 async fn completions_for_nobody_do_not_panic() {
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_pcs"))
         .args(["completions", "zsh"])
