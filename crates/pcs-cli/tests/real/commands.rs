@@ -157,6 +157,44 @@ async fn probe_tells_every_hop_as_json() {
 }
 
 #[tokio::test]
+async fn probe_goes_where_routes_lead() {
+    let closed = Proxy::http().behaviour(Behaviour::Refuse).start().await;
+    let good = Proxy::http().start().await;
+    let corporate_proxy = Proxy::http().start().await;
+    let origin = Origin::start(OriginKind::Http).await;
+    let target = format!("http://{}/", origin.address());
+    let corporate = corporate("http", corporate_proxy.address(), None, &[]);
+    let default = [member("dead", "http", closed.address(), None)];
+    let good = member("good", "http", good.address(), None);
+    let all = [("corporate", true), ("good", true), ("target", true)];
+    type Case<'a> = (&'a str, &'a str, &'a [(&'a str, bool)]);
+    let cases: [Case<'_>; 5] = [
+        ("pool: us", "routes[1] (pool us)", &all),
+        ("pool: none-left", "routes[1] (pool none-left)", &all),
+        ("via: direct", "routes[1] (via direct)", &all[2..]),
+        ("via: corporate", "routes[1] (via corporate)", &[all[0], all[2]]),
+        ("via: reject", "routes[1] (via reject)", &[("target", false)]),
+    ];
+    for (to, route, expected) in cases {
+        let more = format!(
+            "pools: {{us: {{proxies: [{good}]}}, none-left: {{fallback: us}}}}\n\
+             routes: [{{hosts: [other.example], via: reject}}, {{hosts: [127.0.0.1], {to}}}]"
+        );
+        let config = config(Some(&corporate), &default, &more);
+        let (status, out, err) = Call::with(&config)
+            .args(&["--json", &target])
+            .output("probe")
+            .await;
+        let probe: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{err}"));
+        assert_eq!(probe["route"], route, "{out}");
+        assert_eq!(hops(&probe), expected, "{out}");
+        assert_eq!(status, i32::from(to == "via: reject"), "{out}{err}");
+        let (_, out, _) = Call::with(&config).args(&[&target]).output("probe").await;
+        assert!(out.lines().next().unwrap().contains(route), "{out}");
+    }
+}
+
+#[tokio::test]
 async fn probe_tells_where_a_refused_connect_stopped() {
     let refusing = Proxy::http().behaviour(Behaviour::Status(503)).start().await;
     let guarded = Proxy::http().basic(ROTATING.0, ROTATING.1).start().await;
