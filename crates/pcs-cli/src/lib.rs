@@ -18,6 +18,7 @@ mod demo;
 mod desks;
 mod front;
 mod health;
+mod healthcheck;
 mod limits;
 mod logging;
 mod observe;
@@ -91,7 +92,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Some(Command::Stats(args)) => block_on(admin::stats(args)),
         Some(Command::Reload(args)) => block_on(admin::reload(args)),
         // 0 or 1 and nothing else: what runs containers gives 2 a meaning of its own.
-        Some(Command::Healthcheck(args)) => block_on(admin::healthcheck(args)).or_else(|error| {
+        Some(Command::Healthcheck(args)) => block_on(healthcheck::run(args)).or_else(|error| {
             complain(&format!("pcs: {error:#}"));
             Ok(Exit::Failure)
         }),

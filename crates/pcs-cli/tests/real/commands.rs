@@ -107,6 +107,41 @@ async fn healthcheck_tells_a_running_server_from_none() {
 }
 
 #[tokio::test]
+async fn healthcheck_finds_a_server_that_does_not_talk_http_to_it() {
+    for server in [
+        "protocols: [socks5]",
+        "protocols: [socks5], auth: {users: [{username: u, password: p}]}",
+        "bind_address: 0.0.0.0, allow_from: [10.0.0.0/8]",
+        "allow_from: [10.0.0.0/8, 127.0.0.1]",
+    ] {
+        let port = pcs_testkit::real::free_address([127, 0, 0, 1].into()).port();
+        let config = config(None, &[], "")
+            .replace("admin: {port: 0}", "admin: {enabled: false}")
+            .replace("server: {port: 0", &format!("server: {{port: {port}, {server}"));
+        let (status, out, err) = Call::with(&config).output("healthcheck").await;
+        assert_eq!(status, 1, "nobody is there: {out}{err}");
+        let _pcs = Pcs::start(&config).await;
+        let (status, out, err) = Call::with(&config).args(&["--json"]).output("healthcheck").await;
+        assert_eq!(status, 0, "{server}: {out}{err}");
+        let said: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(said["status"], "healthy", "{server}: {out}");
+    }
+    // Whoever accepts and stays silent is no server of this configuration.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let config = config(None, &[], "")
+        .replace("admin: {port: 0}", "admin: {enabled: false}")
+        .replace(
+            "server: {port: 0",
+            &format!("server: {{port: {port}, protocols: [socks5]"),
+        );
+    let asked = tokio::spawn(Call::with(&config).output("healthcheck"));
+    let (mut stream, _) = silent.accept().await.unwrap();
+    stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+    assert_eq!(asked.await.unwrap().0, 1);
+}
+
+#[tokio::test]
 async fn probe_tells_every_hop_as_json() {
     let first = need!(Squid::new().basic(CORPORATE.0, CORPORATE.1).start());
     let mut second = need!(Tinyproxy::new().basic(ROTATING.0, ROTATING.1).start());
