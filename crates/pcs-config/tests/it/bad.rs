@@ -137,7 +137,7 @@ const CASES: &[(&str, &str, &str)] = &[
         "config.yaml:1:24: server.bind_address: expected an IP address such as `127.0.0.1` or `::`, or `localhost`\n\
          config.yaml:1:50: server.allow_from[0]: expected a network such as `10.0.0.0/8`, or an IP address\n\
          config.yaml:1:72: server.allow_from[2]: expected a network such as `10.0.0.0/8`, or an IP address\n\
-         config.yaml:2:25: admin.allowed_hosts[0]: expected a host name or IP address without port: the address in brackets is no IPv6 address",
+         config.yaml:2:25: admin.allowed_hosts[0]: expected a host name or IP address without port: the host holds a colon (only IPv6 addresses do, and those stand in brackets before a port)",
     ),
     (
         "one port for two listeners",
