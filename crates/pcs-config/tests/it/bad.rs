@@ -14,7 +14,7 @@ const CASES: &[(&str, &str, &str)] = &[
     (
         "quoted numbers and flags are texts",
         "server: {port: '8888', watch_config: 'yes'}\n",
-        "config.yaml:1:16: server.port: expected a whole number from 0 to 65535, found `8888`\n\
+        "config.yaml:1:16: server.port: expected a whole number from 0 to 65535, found the text `8888`: leave the quotes out\n\
          config.yaml:1:38: server.watch_config: expected `true` or `false`, found `yes`",
     ),
     (
