@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pcs_models::FailureKind;
+use pcs_models::{FailureKind, PoolName};
 use pcs_server::Settings;
 
 use crate::world::{Answer, Step, World, failure};
@@ -168,6 +168,34 @@ async fn attempts_and_the_last_proxy_are_told() {
         Some("http://example.com/a"),
         "no query in the log"
     );
+}
+
+#[tokio::test]
+async fn the_pool_is_told_where_no_chain_came_of_it() {
+    for (asked, failed_in, told) in [
+        (None, None, None),
+        (None, Some("default"), Some("default")),
+        (Some("other"), None, Some("other")),
+        (Some("other"), Some("fallback"), Some("fallback")),
+    ] {
+        let mut world = World::new();
+        let Step::Fail(mut error) = failure(FailureKind::Refused, Some("p1"), None) else {
+            continue;
+        };
+        if let Some(pool) = failed_in {
+            error = error.in_pool(PoolName::try_new(pool).unwrap());
+        }
+        world.will(Step::Fail(error));
+        let field = asked.map_or_else(String::new, |pool| format!("X-Proxy-Pool: {pool}\r\n"));
+        let request = CONNECT.replace("\r\n\r\n", &format!("\r\n{field}\r\n"));
+        let mut client = world.client_with(request).await;
+        assert_eq!(client.answer().await.status, 502);
+        assert_eq!(
+            world.record().await.pool.as_deref(),
+            told,
+            "{asked:?} {failed_in:?}"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]
