@@ -90,6 +90,11 @@ impl Inner {
                 Err(error) => error.in_pool(chosen.leave.pool().name().clone()),
             };
             drop(in_flight);
+            if error.kind() == FailureKind::BadSession {
+                // The client is told before anything was dialled.
+                request.attempts.pop();
+                return Err(error);
+            }
             let judgement = self.judge(&error);
             let began = chosen.began;
             self.note_failure(chosen, request, &mut trail, &error, judgement);

@@ -60,7 +60,7 @@ fn row(kind: FailureKind) -> (u16, &'static str, Reply) {
         FailureKind::Tls => (502, "tls_protocol_error", Reply::General),
         FailureKind::Loop => (508, "proxy_loop_detected", Reply::General),
         FailureKind::Denied => (403, "http_request_denied", Reply::NotAllowed),
-        FailureKind::UnknownPool => (400, "http_request_error", Reply::General),
+        FailureKind::UnknownPool | FailureKind::BadSession => (400, "http_request_error", Reply::General),
         FailureKind::Exhausted => (503, "destination_unavailable", Reply::General),
         FailureKind::ClientGone => (499, "connection_terminated", Reply::General),
         // `Local`, and whatever is added later: our own trouble, worth trying again.
@@ -104,7 +104,7 @@ impl Answer {
         answer.retry_after = (status == 503).then_some(RETRY_AFTER);
         answer.rejected = match kind {
             FailureKind::Denied => Some(Rejection::Denied),
-            FailureKind::UnknownPool => Some(Rejection::BadRequest),
+            FailureKind::UnknownPool | FailureKind::BadSession => Some(Rejection::BadRequest),
             _ => None,
         };
         answer

@@ -37,8 +37,8 @@ fn check_shape(answer: &Answer, status: u16, hop: Option<&str>, proxy_status: &s
 #[tokio::test]
 async fn failures_of_the_chain_are_told_by_one_table() {
     use FailureKind::{
-        Auth, Denied, Dns, Exhausted, Local, Loop, Protocol, Refused, Reset, Status, Timeout, Tls,
-        UnknownPool, Unreachable,
+        Auth, BadSession, Denied, Dns, Exhausted, Local, Loop, Protocol, Refused, Reset, Status, Timeout,
+        Tls, UnknownPool, Unreachable,
     };
     type Row = (FailureKind, Option<&'static str>, Option<u16>, u16, &'static str);
     let rows: &[Row] = &[
@@ -129,6 +129,7 @@ async fn failures_of_the_chain_are_told_by_one_table() {
         ),
         (Exhausted, None, None, 503, "pcs; error=destination_unavailable"),
         (UnknownPool, None, None, 400, "pcs; error=http_request_error"),
+        (BadSession, None, None, 400, "pcs; error=http_request_error"),
         (Local, None, None, 503, "pcs; error=proxy_internal_error"),
     ];
     for (kind, hop, said, status, proxy_status) in rows {

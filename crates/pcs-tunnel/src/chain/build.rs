@@ -103,6 +103,7 @@ impl ChainConnector {
     ) -> Result<Dialed, Stop> {
         let mut way = Way::new(self, chain, request.session, request.deadline);
         way.unasked = unasked;
+        way.prove_session()?;
         let stream = way.open(request.target).await?;
         let stream = way.reach(stream, 0).await?;
         way.reach_target(stream, request).await
@@ -197,6 +198,17 @@ impl<'a> Way<'a> {
             greeted: false,
             unasked: None,
         }
+    }
+
+    /// A session that fits into no user name is found out before anything is dialled.
+    fn prove_session(&mut self) -> Result<(), Stop> {
+        if self.session.is_some() {
+            let hops = 0..self.chain.spec().hops().len();
+            for at in hops.filter(|at| self.chain.is_per_session(*at)) {
+                self.shown(at)?;
+            }
+        }
+        Ok(())
     }
 
     /// To the first hop; straight to `target` where there is none.
@@ -493,7 +505,7 @@ impl<'a> Way<'a> {
 
 fn bad_session(error: CredentialsError) -> DialError {
     DialError::new(
-        FailureKind::Denied,
+        FailureKind::BadSession,
         Blame::Client,
         Retry::Never,
         format!("the session does not fit into the proxy's user name: {error}"),

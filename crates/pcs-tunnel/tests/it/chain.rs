@@ -728,8 +728,11 @@ async fn a_session_fills_the_template_or_a_fresh_one_does() {
         session: Some(&long),
         ..request(&target, Purpose::Tunnel)
     };
+    let accepted = proxy.accepted();
     let error = connector().dial(&prepare(vec![hop]), request).await.unwrap_err();
     assert_eq!((error.blame(), error.retry()), (Blame::Client, Retry::Never));
+    assert_eq!(error.kind(), FailureKind::BadSession);
+    assert_eq!(proxy.accepted(), accepted, "nothing was dialled");
 }
 
 #[tokio::test]
