@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use pcs_models::FailureKind;
-use pcs_tunnel::DialError;
+use pcs_tunnel::{DialError, NetError};
 use serde_json::json;
 
 use crate::access::Rejection;
@@ -90,6 +90,10 @@ impl Answer {
         let (mut status, mut token, mut reply) = row(kind);
         if kind == FailureKind::Status && failure.status() == Some(504) {
             (status, token, reply) = (504, "http_response_timeout", Reply::TooSlow);
+        }
+        let cause = std::error::Error::source(failure).and_then(|cause| cause.downcast_ref());
+        if kind == FailureKind::Tls && cause.is_some_and(NetError::is_certificate) {
+            token = "tls_certificate_error";
         }
         let mut answer = Self::new(status, kind.as_str(), token, failure.to_string());
         if let Some(received) = failure.status() {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use pcs_models::{FailureKind, PoolName};
 use pcs_server::Settings;
+use pcs_tunnel::NetError;
 
 use crate::world::{Answer, Step, World, failure};
 
@@ -169,6 +170,30 @@ async fn attempts_and_the_last_proxy_are_told() {
         Some("http://example.com/a"),
         "no query in the log"
     );
+}
+
+#[tokio::test]
+async fn a_certificate_that_proves_nothing_is_told_as_such() {
+    let broken = NetError::Tls {
+        host: "p1.example".parse().unwrap(),
+        source: std::io::Error::other("garbage"),
+    };
+    let unproven = NetError::ServerName {
+        name: "p1.example.".to_owned(),
+    };
+    for (cause, expected) in [
+        (broken, "tls_protocol_error"),
+        (unproven, "tls_certificate_error"),
+    ] {
+        let world = World::new();
+        let Step::Fail(error) = failure(FailureKind::Tls, Some("p1"), None) else {
+            continue;
+        };
+        world.will(Step::Fail(error.because(cause)));
+        let mut client = world.client_with(CONNECT).await;
+        let said = format!("pcs; next-hop=\"p1\"; error={expected}");
+        check_shape(&client.answer().await, 502, Some("p1"), &said, 1);
+    }
 }
 
 #[tokio::test]
