@@ -263,7 +263,7 @@ async fn an_upstream_that_answers_garbage_is_502() {
     let long = format!("HTTP/1.1 200 OK\r\nX: {}\r\n", "y".repeat(70_000));
     let cases: &[(&str, &str)] = &[
         ("SSH-2.0-OpenSSH_9\r\n\r\n", "http_protocol_error"),
-        ("HTTP/1.1 999 No\r\n\r\n", "http_protocol_error"),
+        ("HTTP/1.1 099 No\r\n\r\n", "http_protocol_error"),
         ("HTTP/2.0 200 OK\r\n\r\n", "http_protocol_error"),
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",

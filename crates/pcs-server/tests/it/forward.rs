@@ -97,6 +97,23 @@ async fn fields_of_one_hop_do_not_go_on_in_either_direction() {
 }
 
 #[tokio::test]
+async fn a_status_of_no_class_passes() {
+    let mut world = World::new();
+    let mut client = world.client_with(GET).await;
+    let mut up = world.upstream().await;
+    up.head().await;
+    up.send("HTTP/1.1 999 Request denied\r\nContent-Length: 2\r\n\r\nno")
+        .await;
+    let answer = client.answer().await;
+    assert_eq!((answer.status, answer.body.as_str()), (999, "no"));
+    assert!(
+        answer.head.starts_with("HTTP/1.1 999 Request denied\r\n"),
+        "{}",
+        answer.head
+    );
+}
+
+#[tokio::test]
 async fn both_sides_are_kept_and_each_request_gets_a_way_of_its_own() {
     let mut world = World::new();
     let mut client = world.client().await;
