@@ -12,8 +12,7 @@ use super::drive::{Buffers, DriveError, Patience, drive};
 use super::prepared::Shown;
 use super::{ChainConnector, Dial, DialRequest, Dialed, PreparedChain, WarmStream};
 use crate::wire::{
-    Handshake, HandshakeError, HttpConnect, HttpProbe, Login, Scheme, Socks4Connect, Socks5Connect,
-    Socks5Greeting,
+    Handshake, HandshakeError, HttpConnect, HttpProbe, Scheme, Socks4Connect, Socks5Connect, Socks5Greeting,
 };
 use crate::{BoxFuture, ChainStream, DialError, Form, HopAddress, HopTiming, Io, Purpose};
 
@@ -404,10 +403,7 @@ impl<'a> Way<'a> {
             let authorization = login.basic.filter(|_| login.first == Scheme::Basic).cloned();
             return Ok(Form::Absolute { authorization });
         }
-        let login = Login {
-            first: Scheme::Ntlm,
-            ..login
-        };
+        // A hop whose scheme is not known is asked by a HEAD that shows nothing: NTLM is for those that ask for it.
         // A hop that was told to expect NTLM answers by itself; another may turn to the target.
         let named = hop.auth == AuthScheme::Auto;
         self.begin(HopName::target(), target.clone());
