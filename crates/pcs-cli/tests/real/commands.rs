@@ -76,6 +76,11 @@ async fn a_second_signal_ends_at_once() {
     pcs.signal(Signal::Terminate);
     let ended = tokio::time::timeout(Duration::from_secs(5), pcs.wait()).await;
     assert!(ended.is_ok(), "waits for its grace period of 10 s");
+    let log = pcs.log();
+    assert!(
+        log.contains("A second signal came") && !log.contains("grace period ended"),
+        "{log}"
+    );
 }
 
 #[tokio::test]
