@@ -82,10 +82,15 @@ pub fn parse() -> Result<Cli, ExitCode> {
             .skip(1)
             .map(|argument| argument.to_string_lossy().into_owned())
             .collect();
+        let misplaced = error.kind() == clap::error::ErrorKind::ArgumentConflict
+            && error.render().to_string().contains("subcommand");
         match without_secrets(&error.render().to_string(), &arguments) {
             Some(text) => complain(text.trim_end()),
             // A closed output is nobody's to hear about.
             None => _ = error.print(),
+        }
+        if misplaced {
+            complain("\nOptions stand behind the sub-command: `pcs check --config FILE`.");
         }
         ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
     })

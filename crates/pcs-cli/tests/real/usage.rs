@@ -25,6 +25,17 @@ async fn wrong_usage_ends_with_2() {
 }
 
 #[tokio::test]
+async fn options_before_a_sub_command_are_told_where_to_stand() {
+    let (status, _, err) = Call::with("{}").args(&["f.yaml", "check"]).output("-c").await;
+    assert_eq!(status, 2, "{err}");
+    assert!(err.contains("behind the sub-command"), "{err}");
+    let both = ["--proxy", "a", "--all"];
+    let (status, _, err) = Call::with("{}").args(&both).output("probe").await;
+    assert_eq!(status, 2, "{err}");
+    assert!(!err.contains("behind the sub-command"), "{err}");
+}
+
+#[tokio::test]
 async fn completions_for_nobody_do_not_panic() {
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_pcs"))
         .args(["completions", "zsh"])
