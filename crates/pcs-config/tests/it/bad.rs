@@ -229,6 +229,12 @@ const CASES: &[(&str, &str, &str)] = &[
          config.yaml:1:107: corporate_proxy.tls.ca_file: cannot read `/no/ca`: there is no such file",
     ),
     (
+        "a folder for a log",
+        "logging: {level: LOUD, file: /}\n",
+        "config.yaml:1:18: logging.level: expected `TRACE`, `DEBUG`, `INFO`, `WARN`, `ERROR`, found `LOUD`\n\
+         config.yaml:1:30: logging.file: `/` is a directory: name a file in it",
+    ),
+    (
         "paths of pages",
         "metrics: {path: metrics}\n",
         "config.yaml:1:17: metrics.path: expected a path that begins with `/`, without `?`, `#`, `*`, braces and spaces",
