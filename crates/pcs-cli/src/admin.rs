@@ -1,4 +1,4 @@
-//! `pcs proxies`, `pcs stats`, `pcs reload` and `pcs healthcheck`: clients of a running server.
+//! `pcs proxies`, `pcs stats` and `pcs reload`: clients of a running server.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -9,11 +9,12 @@ use hyper::Method;
 use pcs_models::Secret;
 use serde_json::{Value, json};
 
-use crate::args::{AdminArgs, ConfigArgs, HealthArgs, ProxyAction};
+use crate::args::{AdminArgs, ConfigArgs, ProxyAction};
 use crate::client::Client;
+use crate::usage::Usage;
 use crate::{Exit, setup};
 
-const API: &str = "/api/v1";
+pub(crate) const API: &str = "/api/v1";
 /// Proxies asked for in one call of a listing.
 const PAGE: usize = 1000;
 
@@ -115,38 +116,6 @@ pub(crate) async fn reload(admin: AdminArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// Runs `pcs healthcheck`: exit status 0 where the server says healthy or degraded, else 1.
-///
-/// # Errors
-///
-/// No server to ask.
-pub(crate) async fn healthcheck(args: HealthArgs) -> anyhow::Result<Exit> {
-    let (url, path) = match &args.admin.admin {
-        Some(url) => (url.clone(), format!("{API}/health")),
-        None => {
-            let config = setup::load(&config_args(&args.admin))?.config;
-            if config.admin.enabled {
-                (base_url(config.admin.listen), format!("{API}/health"))
-            } else {
-                (base_url(config.server.listen), "/health".to_owned())
-            }
-        }
-    };
-    let answer = Client::new(&url, None)?.call(Method::GET, &path, None).await?;
-    let healthy = answer.status.is_success();
-    let status = text(&answer.body, "status");
-    report(
-        &answer.body,
-        args.admin.json,
-        if status.is_empty() {
-            answer.status.as_str()
-        } else {
-            &status
-        },
-    )?;
-    Ok(if healthy { Exit::Success } else { Exit::Failure })
-}
-
 /// The server's client, by `--admin` or by the configuration that the server itself would read.
 fn connect(args: &AdminArgs) -> anyhow::Result<(Client, bool)> {
     let mut token = args.token.clone().map(Secret::new);
@@ -154,32 +123,38 @@ fn connect(args: &AdminArgs) -> anyhow::Result<(Client, bool)> {
         Some(url) => url.clone(),
         None => {
             let config = setup::load(&config_args(args))?.config;
-            anyhow::ensure!(
-                config.admin.enabled,
-                "admin.enabled is false in this configuration: there is no admin API"
-            );
+            if !config.admin.enabled {
+                let text = "admin.enabled is false in this configuration: there is no admin API";
+                return Err(Usage::error(text));
+            }
             token = token.or_else(|| config.admin.token.clone());
-            base_url(config.admin.listen)
+            format!("http://{}", reached_at("admin", config.admin.listen)?)
         }
     };
     Ok((Client::new(&url, token)?, args.json))
 }
 
-fn config_args(args: &AdminArgs) -> ConfigArgs {
+pub(crate) fn config_args(args: &AdminArgs) -> ConfigArgs {
     ConfigArgs {
         config: args.config.clone(),
         ..ConfigArgs::default()
     }
 }
 
-/// A listener on all addresses is reached through loopback.
-fn base_url(listen: SocketAddr) -> String {
+/// Where the listener of this section is reached: one on all addresses through loopback.
+pub(crate) fn reached_at(section: &str, listen: SocketAddr) -> anyhow::Result<SocketAddr> {
+    if listen.port() == 0 {
+        return Err(Usage::error(format!(
+            "{section}.port is 0 in this configuration, so the port was chosen at start and stands in the log: name it by \
+             --admin URL"
+        )));
+    }
     let address = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    format!("http://{}", SocketAddr::new(address, listen.port()))
+    Ok(SocketAddr::new(address, listen.port()))
 }
 
 /// Every proxy, page by page.
@@ -216,7 +191,7 @@ fn escape(text: &str) -> String {
     out
 }
 
-fn text(value: &Value, key: &str) -> String {
+pub(crate) fn text(value: &Value, key: &str) -> String {
     match value.get(key) {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Null) | None => String::new(),
@@ -275,7 +250,7 @@ fn proxy_table(proxies: &[Value]) -> String {
     out
 }
 
-fn report(value: &Value, as_json: bool, line: &str) -> anyhow::Result<()> {
+pub(crate) fn report(value: &Value, as_json: bool, line: &str) -> anyhow::Result<()> {
     if as_json {
         print_json(value)
     } else {
@@ -321,7 +296,10 @@ mod tests {
 
     #[test]
     fn a_wildcard_bind_is_reached_through_loopback() {
-        assert_eq!(base_url("0.0.0.0:1".parse().unwrap()), "http://127.0.0.1:1");
-        assert_eq!(base_url("[::]:1".parse().unwrap()), "http://[::1]:1");
+        let at = |listen: &str| reached_at("admin", listen.parse().unwrap());
+        assert_eq!(at("0.0.0.0:1").unwrap().to_string(), "127.0.0.1:1");
+        assert_eq!(at("[::]:1").unwrap().to_string(), "[::1]:1");
+        let error = at("127.0.0.1:0").unwrap_err().to_string();
+        assert!(error.contains("admin.port is 0"), "{error}");
     }
 }

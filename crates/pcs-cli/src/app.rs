@@ -47,7 +47,7 @@ pub(crate) fn run(args: &ConfigArgs) -> anyhow::Result<Exit> {
     })?;
     if stopped.cut > 0 {
         complain(&format!(
-            "pcs: {} connections were cut when the grace period ended",
+            "pcs: {} connections were cut before they had ended",
             stopped.cut
         ));
     }
@@ -82,7 +82,7 @@ impl fmt::Debug for App {
 /// How a server stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stopped {
-    /// Connections that were cut when the grace period ended.
+    /// Connections that were cut when the grace period ended, or by a second signal.
     pub(crate) cut: usize,
 }
 
@@ -229,13 +229,14 @@ async fn drain(core: &Core, doors: &mut [FrontDoor], signals: &mut Signals) -> a
     let deadline = Instant::now() + grace.min(Duration::from_secs(86_400));
     doors.iter().for_each(|door| door.drain(Some(deadline)));
     core.pools.close_idle();
-    let mut cut = 0;
+    let (mut cut, mut hurried) = (0, false);
     for index in 0..doors.len() {
         loop {
             let ended = tokio::select! {
                 ended = doors[index].ended() => Some(ended?),
                 signal = signals.next() => {
                     if signal == Signal::Stop {
+                        hurried = true;
                         doors.iter().for_each(FrontDoor::close);
                     }
                     None
@@ -248,10 +249,15 @@ async fn drain(core: &Core, doors: &mut [FrontDoor], signals: &mut Signals) -> a
         }
     }
     if cut > 0 {
+        let reason = if hurried {
+            "A second signal came"
+        } else {
+            "The grace period ended"
+        };
         tracing::warn!(
             event = "drain_cut",
             connections = cut,
-            "The grace period ended before the last connection did"
+            "{reason} before the last connection had ended"
         );
     }
     Ok(cut)

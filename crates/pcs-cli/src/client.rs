@@ -13,6 +13,8 @@ use pcs_tunnel::{ChainStream, Io, Network, NetworkSettings};
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::usage::{Usage, masked};
+
 /// How long one call may take from dial to last byte.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// The largest answer that is read.
@@ -49,11 +51,19 @@ impl Client {
         let protocol = match scheme {
             "http" => Protocol::Http,
             "https" => Protocol::Https,
-            _ => bail!("{url:?}: the admin API is reached by http:// or https://"),
+            _ => {
+                let url = masked(url);
+                let text = format!("{url:?}: the admin API is reached by http:// or https://");
+                return Err(Usage::error(text));
+            }
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let endpoint = Endpoint::parse_with_default(authority, protocol.default_port())
-            .with_context(|| format!("{url:?} is no URL of an admin API, such as http://127.0.0.1:8889"))?;
+        let endpoint = Endpoint::parse_with_default(authority, protocol.default_port()).map_err(|error| {
+            let url = masked(url);
+            Usage::error(format!(
+                "{url:?} is no URL of an admin API, such as http://127.0.0.1:8889: {error}"
+            ))
+        })?;
         let path = path.trim_matches('/');
         let base = if path.is_empty() {
             String::new()
@@ -209,7 +219,14 @@ mod tests {
             (client.endpoint.to_string().as_str(), client.base.as_str()),
             ("pcs.example:443", "/ops")
         );
-        assert!(Client::new("ftp://a", None).is_err());
-        assert!(Client::new("http://a b", None).is_err());
+        for bad in [
+            "ftp://a",
+            "http://a b",
+            "http://bob:SECRET@a",
+            "ftp://bob:SECRET@a",
+        ] {
+            let error = format!("{:#}", Client::new(bad, None).unwrap_err());
+            assert!(!error.contains("SECRET"), "{bad}: {error}");
+        }
     }
 }

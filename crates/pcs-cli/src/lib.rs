@@ -18,6 +18,7 @@ mod demo;
 mod desks;
 mod front;
 mod health;
+mod healthcheck;
 mod limits;
 mod logging;
 mod memory;
@@ -28,14 +29,19 @@ mod reload;
 mod service;
 mod setup;
 mod signals;
+mod usage;
 mod watch;
 mod wiring;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::CommandFactory;
 
 use crate::args::{Cli, Command};
+
+pub use usage::parse;
 
 /// The version that `pcs --version` tells.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -58,14 +64,14 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Runs the command that was parsed, and says how the process should exit: 0, 1, or 2 for a configuration that does
-/// not load.
+/// Runs the command that was parsed, and says how the process should exit: 0, 1, or 2 for arguments that cannot be
+/// followed and a configuration that does not load.
 #[must_use]
 pub fn main(cli: Cli) -> ExitCode {
     match dispatch(cli) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            let usage = error.is::<setup::ConfigProblem>();
+            let usage = error.is::<setup::ConfigProblem>() || error.is::<usage::Usage>();
             complain(&format!("pcs: {error:#}"));
             if usage {
                 ExitCode::from(2)
@@ -86,9 +92,18 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Some(Command::Proxies(args)) => block_on(admin::proxies(args.action)),
         Some(Command::Stats(args)) => block_on(admin::stats(args)),
         Some(Command::Reload(args)) => block_on(admin::reload(args)),
-        Some(Command::Healthcheck(args)) => block_on(admin::healthcheck(args)),
+        // 0 or 1 and nothing else: what runs containers gives 2 a meaning of its own.
+        Some(Command::Healthcheck(args)) => block_on(healthcheck::run(args)).or_else(|error| {
+            complain(&format!("pcs: {error:#}"));
+            Ok(Exit::Failure)
+        }),
         Some(Command::Completions { shell }) => {
-            clap_complete::generate(shell, &mut Cli::command(), "pcs", &mut std::io::stdout());
+            // Not straight to the output: the generator panics where that is closed.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "pcs", &mut script);
+            std::io::stdout()
+                .write_all(&script)
+                .context("writing to standard output")?;
             Ok(Exit::Success)
         }
     }

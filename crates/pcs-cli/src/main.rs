@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    pcs_cli::main(pcs_cli::args::Cli::parse())
+    match pcs_cli::parse() {
+        Ok(cli) => pcs_cli::main(cli),
+        Err(exit) => exit,
+    }
 }

@@ -89,14 +89,15 @@ mod tests {
             pages * 4096
         };
         // Every hundredth block lives on, so that the heap cannot simply shrink.
-        let blocks: Vec<Vec<u8>> = (0..64_000).map(|n| vec![n as u8; 1000]).collect();
+        let mark = |number: usize| number.to_le_bytes()[0];
+        let blocks: Vec<Vec<u8>> = (0..64_000).map(|number| vec![mark(number); 1000]).collect();
         let kept: Vec<Vec<u8>> = blocks.into_iter().step_by(100).collect();
         let before = resident();
         give_back();
         let after = resident();
         assert!(after + (16 << 20) < before, "{before} to {after}");
         for (at, block) in kept.iter().enumerate() {
-            assert!(block.iter().all(|byte| *byte == (at * 100) as u8), "{at}");
+            assert!(block.iter().all(|byte| *byte == mark(at * 100)), "{at}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `pcs probe`: one dial through the chain, told hop by hop, by the connector that serves.
 
+mod way;
+
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::sync::Arc;
@@ -7,17 +9,19 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use pcs_config::Config;
-use pcs_models::{AuthScheme, ChainSpec, Hop, HopName, Host, Secret, Target, TlsOptions};
+use pcs_models::{HopName, Host, Secret, Target, TlsOptions};
 use pcs_tunnel::{
-    ChainConnector, ChainStream, Dial, DialError, DialRequest, Form, HopTiming, Network, PreparedChain,
-    Purpose,
+    ChainConnector, ChainStream, Dial, DialError, DialRequest, Form, HopTiming, Network, Purpose,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use crate::args::ProbeArgs;
+use crate::usage::{Usage, masked};
 use crate::{Exit, complain, setup, wiring};
+
+use self::way::{Plan, Way, Ways};
 
 /// The longest response head that is read.
 const MAX_HEAD: usize = 16 << 10;
@@ -30,14 +34,8 @@ struct Goal {
     path: String,
 }
 
-/// One way to probe, and what it is called.
-struct Candidate {
-    /// The rotating proxy's id; `None` where the chain has none.
-    proxy: Option<String>,
-    chain: PreparedChain,
-}
-
 /// What came of one probe.
+#[derive(Default)]
 struct Outcome {
     proxy: Option<String>,
     hops: Vec<Told>,
@@ -63,29 +61,45 @@ pub(crate) async fn run(args: ProbeArgs) -> anyhow::Result<Exit> {
     let loaded = setup::load(&args.config)?;
     let config = loaded.config;
     let goal = goal(args.url.as_deref(), &config)?;
-    let candidates = candidates(&args, &config)?;
+    let Plan { route, ways } = way::plan(&args, &config, &goal.target)?;
     let network = Arc::new(Network::new(wiring::network(&config)));
     let connector = ChainConnector::new(Arc::clone(&network), wiring::timeouts(&config));
     let mut exit = Exit::Success;
-    for candidate in &candidates {
-        let outcome = probe(&connector, &network, candidate, &goal, config.server.timeout).await;
+    let ways = match ways {
+        Ways::Through(ways) => ways,
+        Ways::Rejected => {
+            let mut outcome = Outcome::default();
+            target_line(&mut outcome.hops, &goal).error = Some("a route rejects this target".to_owned());
+            show(&args, &goal, route.as_deref(), &outcome)?;
+            return Ok(Exit::Failure);
+        }
+    };
+    for way in &ways {
+        let outcome = probe(&connector, &network, way, &goal, config.server.timeout).await;
         if !outcome.ok {
             exit = Exit::Failure;
         }
-        let text = if args.json {
-            format!("{}\n", to_json(&goal, &outcome))
-        } else {
-            to_text(&goal, &outcome)
-        };
-        io::stdout()
-            .write_all(text.as_bytes())
-            .context("writing to standard output")?;
+        show(&args, &goal, route.as_deref(), &outcome)?;
     }
-    if candidates.is_empty() {
-        complain("pcs: no rotating proxy is configured and enabled");
+    if ways.is_empty() {
+        let route = route.map_or_else(String::new, |route| format!(" where {route} leads"));
+        complain(&format!(
+            "pcs: no rotating proxy is configured and enabled{route}"
+        ));
         exit = Exit::Failure;
     }
     Ok(exit)
+}
+
+fn show(args: &ProbeArgs, goal: &Goal, route: Option<&str>, outcome: &Outcome) -> anyhow::Result<()> {
+    let text = if args.json {
+        format!("{}\n", to_json(goal, route, outcome))
+    } else {
+        to_text(goal, route, outcome)
+    };
+    io::stdout()
+        .write_all(text.as_bytes())
+        .context("writing to standard output")
 }
 
 fn goal(url: Option<&str>, config: &Config) -> anyhow::Result<Goal> {
@@ -102,7 +116,12 @@ fn goal(url: Option<&str>, config: &Config) -> anyhow::Result<Goal> {
     let (tls, port) = match scheme {
         "https" => (true, 443),
         "http" => (false, 80),
-        other => bail!("{other}:// cannot be probed (allowed: http://, https://, host:port)"),
+        _ => {
+            let url = masked(url);
+            return Err(Usage::error(format!(
+                "{url:?} cannot be probed (allowed: http://, https://, host:port)"
+            )));
+        }
     };
     let cut = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at_checked(cut).unwrap_or((rest, ""));
@@ -113,10 +132,13 @@ fn goal(url: Option<&str>, config: &Config) -> anyhow::Result<Goal> {
         format!("/{path}")
     };
     if path.bytes().any(|byte| !byte.is_ascii_graphic()) {
-        bail!("the path of the URL holds a character that has to be percent-encoded");
+        let text = "the path of the URL holds a character that has to be percent-encoded";
+        return Err(Usage::error(text));
     }
-    let target = Target::parse_with_default(authority, port)
-        .with_context(|| format!("{authority:?} is no host and port"))?;
+    let target = Target::parse_with_default(authority, port).map_err(|error| {
+        let authority = masked(authority);
+        Usage::error(format!("{authority:?} is no host and port: {error}"))
+    })?;
     Ok(Goal {
         text: format!("{scheme}://{target}{}", bare(&path)),
         tls,
@@ -130,66 +152,10 @@ fn bare(path: &str) -> &str {
     path.split('?').next().unwrap_or_default()
 }
 
-fn candidates(args: &ProbeArgs, config: &Config) -> anyhow::Result<Vec<Candidate>> {
-    let corporate = config.corporate.as_ref();
-    let members = || config.pools.iter().flat_map(|pool| &pool.members);
-    let through = |member: &pcs_config::MemberConfig| -> anyhow::Result<Candidate> {
-        let hop = Hop {
-            auth: AuthScheme::Basic,
-            ..member.hop.clone()
-        };
-        let spec = ChainSpec::try_new(corporate.cloned().into_iter().chain([hop]).collect())?;
-        Ok(Candidate {
-            proxy: Some(member.id.to_string()),
-            chain: PreparedChain::new(spec),
-        })
-    };
-    if let Some(id) = &args.proxy {
-        let member = members()
-            .find(|member| member.id.as_str() == id)
-            .with_context(|| {
-                let known: Vec<_> = members().map(|member| member.id.as_str()).collect();
-                format!(
-                    "there is no proxy {id:?} (known: {})",
-                    if known.is_empty() {
-                        "none".into()
-                    } else {
-                        known.join(", ")
-                    }
-                )
-            })?;
-        return Ok(vec![through(member)?]);
-    }
-    let enabled = members().filter(|member| member.enabled);
-    if args.all {
-        return enabled.map(through).collect();
-    }
-    let default = config
-        .pools
-        .first()
-        .map(|pool| pool.members.iter().filter(|member| member.enabled));
-    match default.and_then(|mut members| members.next()) {
-        Some(member) => Ok(vec![through(member)?]),
-        // Fail closed: pools without a usable member are no reason to go without one.
-        None if !config.pools.is_empty() => Ok(Vec::new()),
-        None => {
-            let spec = match corporate {
-                Some(hop) => ChainSpec::try_new(vec![hop.clone()])?,
-                None if config.plain_mode => ChainSpec::direct(),
-                None => return Ok(Vec::new()),
-            };
-            Ok(vec![Candidate {
-                proxy: None,
-                chain: PreparedChain::new(spec),
-            }])
-        }
-    }
-}
-
 async fn probe(
     connector: &ChainConnector,
     network: &Network,
-    candidate: &Candidate,
+    way: &Way,
     goal: &Goal,
     budget: Duration,
 ) -> Outcome {
@@ -205,12 +171,12 @@ async fn probe(
         session: None,
         deadline,
     };
-    let dialed = match connector.dial(&candidate.chain, request).await {
+    let dialed = match connector.dial(&way.chain, request).await {
         Ok(dialed) => dialed,
         Err(error) => {
-            let hops = failed(&error);
+            let hops = failed(&error, goal);
             return Outcome {
-                proxy: candidate.proxy.clone(),
+                proxy: way.proxy.clone(),
                 hops,
                 ok: false,
             };
@@ -230,7 +196,7 @@ async fn probe(
         Err(error) => target.error = Some(format!("{error:#}")),
     }
     Outcome {
-        proxy: candidate.proxy.clone(),
+        proxy: way.proxy.clone(),
         hops,
         ok,
     }
@@ -341,20 +307,16 @@ fn told(timing: &HopTiming) -> Told {
     }
 }
 
-/// The lines until the failure, the last of them telling it.
-fn failed(error: &DialError) -> Vec<Told> {
+/// The lines until the failure, the last of them telling it: that is where it stopped, and the text names whoever
+/// is to blame.
+fn failed(error: &DialError, goal: &Goal) -> Vec<Told> {
     let mut hops: Vec<_> = error.timings().iter().map(told).collect();
-    let name = error.hop().map_or("?", HopName::as_str);
-    let message = format!("{} ({})", error, error.kind());
-    match hops.last_mut().filter(|last| last.hop == name) {
-        Some(last) => last.error = Some(message),
-        None => hops.push(Told {
-            hop: name.to_owned(),
-            address: String::new(),
-            phases: Vec::new(),
-            said: None,
-            error: Some(message),
-        }),
+    if hops.is_empty() {
+        // Nothing was dialled.
+        target_line(&mut hops, goal);
+    }
+    if let Some(last) = hops.last_mut() {
+        last.error = Some(format!("{} ({})", error, error.kind()));
     }
     hops
 }
@@ -364,10 +326,11 @@ fn millis(duration: Duration) -> f64 {
 }
 
 fn total(hop: &Told) -> f64 {
-    hop.phases.iter().map(|(_, ms)| ms).sum()
+    // Not `sum`, which makes -0 of nothing.
+    hop.phases.iter().fold(0.0, |sum, (_, ms)| sum + ms)
 }
 
-fn to_json(goal: &Goal, outcome: &Outcome) -> Value {
+fn to_json(goal: &Goal, route: Option<&str>, outcome: &Outcome) -> Value {
     let round = |ms: f64| (ms * 1000.0).round() / 1000.0;
     let hop = |told: &Told| {
         json!({
@@ -384,14 +347,18 @@ fn to_json(goal: &Goal, outcome: &Outcome) -> Value {
         "target": goal.text,
         "ok": outcome.ok,
         "proxy": outcome.proxy,
+        "route": route,
         "hops": outcome.hops.iter().map(hop).collect::<Vec<_>>(),
     })
 }
 
-fn to_text(goal: &Goal, outcome: &Outcome) -> String {
+fn to_text(goal: &Goal, route: Option<&str>, outcome: &Outcome) -> String {
     let mut text = goal.text.clone();
     if let Some(proxy) = &outcome.proxy {
         let _ = write!(text, " through {proxy}");
+    }
+    if let Some(route) = route {
+        let _ = write!(text, " by {route}");
     }
     let _ = writeln!(text, ": {}", if outcome.ok { "ok" } else { "FAILED" });
     let widest = |of: fn(&Told) -> usize| outcome.hops.iter().map(of).max().unwrap_or(0);
@@ -442,10 +409,12 @@ mod tests {
             "ftp://a",
             "https://",
             "https://a b/",
-            "https://user:pw@host/",
+            "https://user:SECRET@host/",
+            "user:SECRET@host://x",
             "http://a/\u{e4}",
         ] {
-            assert!(read(bad).is_err(), "{bad}");
+            let error = format!("{:#}", read(bad).map(|goal| goal.text).unwrap_err());
+            assert!(!error.contains("SECRET"), "{bad}: {error}");
         }
     }
 }

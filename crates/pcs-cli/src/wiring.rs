@@ -126,7 +126,8 @@ pub(crate) fn member(config: &MemberConfig, origin: Origin) -> MemberSpec {
     }
 }
 
-fn route(config: &Route) -> RouteSpec {
+/// A route.
+pub(crate) fn route(config: &Route) -> RouteSpec {
     RouteSpec {
         hosts: config.hosts.iter().map(pattern).collect(),
         action: match &config.to {

@@ -62,7 +62,7 @@ impl Builder<'_> {
         let tunnel = sections::tunnel(&view);
         let circuit_breaker = sections::circuit_breaker(&view);
         let retry = self.retry(&view);
-        let logging = sections::logging(&view);
+        let logging = self.logging(&view);
         let metrics = self.metrics(&view);
         let admin = self.admin(&view);
         if let (Ok(server), Ok(metrics), Ok(admin)) = (&server, &metrics, &admin) {

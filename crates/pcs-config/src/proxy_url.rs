@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use pcs_models::{
-    AddressError, Credentials, CredentialsError, Endpoint, Hop, Protocol, Secret, UnknownProtocol,
+    AddressError, Credentials, CredentialsError, Endpoint, Hop, Host, Protocol, Secret, UnknownProtocol,
 };
 use percent_encoding::percent_decode_str;
 use thiserror::Error;
@@ -29,6 +29,9 @@ pub enum ProxyUrlError {
         "a proxy's URL ends with its port: no path, query or fragment (percent-encode `/`, `?`, `#` and `@` in passwords)"
     )]
     Path,
+    /// The form that sellers of proxies hand out.
+    #[error("`host:port:user:password` is written `http://user:password@host:port`")]
+    Listed,
 }
 
 /// What a proxy's URL says.
@@ -74,6 +77,9 @@ pub fn parse_proxy_url(text: &str) -> Result<MemberParts, ProxyUrlError> {
     if authority.contains(['/', '?', '#']) {
         return Err(ProxyUrlError::Path);
     }
+    if user_info.is_none() && is_listed(authority) {
+        return Err(ProxyUrlError::Listed);
+    }
     let endpoint = Endpoint::parse_with_default(authority, protocol.default_port())?;
     let credentials = user_info.map(parse_user_info).transpose()?;
     Ok(MemberParts {
@@ -81,6 +87,16 @@ pub fn parse_proxy_url(text: &str) -> Result<MemberParts, ProxyUrlError> {
         endpoint,
         credentials,
     })
+}
+
+/// Whether a text is `host:port:user:password`.
+fn is_listed(text: &str) -> bool {
+    let mut parts = text.splitn(4, ':');
+    let (host, port) = (parts.next(), parts.next());
+    let is_port = port.is_some_and(|port| port.parse().is_ok_and(|port: u16| port > 0));
+    let is_host = host.is_some_and(|host| Host::parse(host).is_ok());
+    let is_login = parts.next().is_some_and(|user| !user.is_empty()) && parts.next().is_some();
+    is_host && is_port && is_login && text.parse::<std::net::Ipv6Addr>().is_err()
 }
 
 fn parse_user_info(text: &str) -> Result<Credentials, ProxyUrlError> {
@@ -169,7 +185,14 @@ mod tests {
             ("http://h:x", Err(ProxyUrlError::Address(AddressError::BadPort))),
             ("http://", Err(ProxyUrlError::Address(AddressError::EmptyHost))),
             ("", Err(ProxyUrlError::Address(AddressError::EmptyHost))),
-            ("::1", Err(ProxyUrlError::Address(AddressError::BadIpv6))),
+            ("::1", Err(ProxyUrlError::Address(AddressError::Colon))),
+            (
+                "fe80:1:2:3:4:5:6:7",
+                Err(ProxyUrlError::Address(AddressError::Colon)),
+            ),
+            ("h:1:user:pa:ss", Err(ProxyUrlError::Listed)),
+            ("http://10.0.0.1:3128:user:pass", Err(ProxyUrlError::Listed)),
+            ("h:1:2", Err(ProxyUrlError::Address(AddressError::Colon))),
             ("http://u:%ff@h:1", Err(ProxyUrlError::NotUtf8)),
             (
                 "http://u%0d:p@h:1",

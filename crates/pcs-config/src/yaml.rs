@@ -5,13 +5,13 @@
 //! scalar. The place comes out of an error that is raised on purpose and swallowed, the only way the library
 //! tells it. Duplicate keys are refused, merge keys are applied.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
 
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::error::{ConfigError, ErrorKind, Place};
+use crate::error::{ConfigError, ErrorKind, Errors, Place};
 use crate::node::{Entry, Node, Raw, Scalar, ScalarType, shown_key};
 
 /// Reads a whole file. An empty one is an empty map.
@@ -49,8 +49,10 @@ fn parse(text: &str, at: PlaceAt<'_>, expand: bool) -> Result<Node, Vec<ConfigEr
         fail(at(line, column), syntax_message(&error))
     })?;
     let reader = Reader {
+        text,
         at,
         expand,
+        empties: Cell::new(0),
         duplicates: RefCell::default(),
     };
     if matches!(shape, Shape::Scalar(ScalarType::Null)) {
@@ -110,13 +112,38 @@ enum Shape {
 
 impl<'de> de::Deserialize<'de> for Shape {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ShapeVisitor)
+        ShapeVisitor(None).deserialize(deserializer)
     }
 }
 
-struct ShapeVisitor;
+/// Reads the shape; where a number is given, only until that many empty lists and maps were passed: it fails at the
+/// next one.
+#[derive(Clone, Copy)]
+struct ShapeVisitor<'c>(Option<&'c Cell<usize>>);
 
-impl<'de> Visitor<'de> for ShapeVisitor {
+impl ShapeVisitor<'_> {
+    fn empty<E: de::Error>(self) -> Result<(), E> {
+        let Some(left) = self.0 else { return Ok(()) };
+        match left.get().checked_sub(1) {
+            Some(fewer) => {
+                left.set(fewer);
+                Ok(())
+            }
+            // The message is never shown.
+            None => Err(E::custom("here")),
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for ShapeVisitor<'_> {
+    type Value = Shape;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Shape, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ShapeVisitor<'_> {
     type Value = Shape;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -161,8 +188,11 @@ impl<'de> Visitor<'de> for ShapeVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Shape, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) = access.next_element()? {
+        while let Some(item) = access.next_element_seed(self)? {
             items.push(item);
+        }
+        if items.is_empty() {
+            self.empty()?;
         }
         Ok(Shape::List(items))
     }
@@ -170,7 +200,10 @@ impl<'de> Visitor<'de> for ShapeVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Shape, A::Error> {
         let mut values = Vec::new();
         while let Some(KeyShape) = access.next_key()? {
-            values.push(access.next_value()?);
+            values.push(access.next_value_seed(self)?);
+        }
+        if values.is_empty() {
+            self.empty()?;
         }
         Ok(Shape::Map(values))
     }
@@ -194,14 +227,35 @@ impl<'de> de::Deserialize<'de> for KeyShape {
 
 /// The second reading, for texts and places.
 struct Reader<'a> {
+    text: &'a str,
     at: PlaceAt<'a>,
     expand: bool,
+    /// How many empty lists and maps were passed.
+    empties: Cell<usize>,
     duplicates: RefCell<Vec<ConfigError>>,
 }
 
 impl<'a> Reader<'a> {
     const fn seed<'s>(&'s self, shape: &'s Shape) -> NodeSeed<'s, 'a> {
         NodeSeed { reader: self, shape }
+    }
+
+    fn pass_empty(&self) {
+        self.empties.set(self.empties.get().saturating_add(1));
+    }
+
+    /// Where the empty list or map stands that has so many others before it. The library tells no place of one
+    /// that goes well, so the document is read once more up to there; not for more of them than errors are told.
+    fn place_of_empty(&self, before: usize) -> Place {
+        let mut found = (0, 0);
+        if before < Errors::MAX {
+            let left = Cell::new(before);
+            let document = serde_yaml::Deserializer::from_str(self.text);
+            if let Err(error) = ShapeVisitor(Some(&left)).deserialize(document) {
+                found = place_of(&error.to_string());
+            }
+        }
+        (self.at)(found.0, found.1)
     }
 
     /// The text of a scalar and its place.
@@ -293,7 +347,17 @@ impl<'de> Visitor<'de> for ListVisitor<'_, '_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
         let mut nodes = Vec::with_capacity(self.items.len());
         for shape in self.items {
-            nodes.extend(access.next_element_seed(self.reader.seed(shape))?);
+            let before = self.reader.empties.get();
+            let node = access.next_element_seed(self.reader.seed(shape))?;
+            nodes.extend(node.map(|mut node| {
+                if matches!(node.place, Place::File { line: 0, .. }) {
+                    node.place = self.reader.place_of_empty(before);
+                }
+                node
+            }));
+        }
+        if self.items.is_empty() {
+            self.reader.pass_empty();
         }
         while access.next_element::<IgnoredAny>()?.is_some() {}
         let place = nodes
@@ -346,6 +410,9 @@ impl<'de> Visitor<'de> for MapVisitor<'_, '_> {
                 continue;
             }
             entries.push(Entry { key, place, node });
+        }
+        if self.values.is_empty() {
+            self.reader.pass_empty();
         }
         while access.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         let place = entries

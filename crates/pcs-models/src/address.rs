@@ -26,6 +26,9 @@ pub enum AddressError {
     /// An address in brackets that is no IPv6 address.
     #[error("the address in brackets is no IPv6 address")]
     BadIpv6,
+    /// A colon that is none before a port, outside brackets.
+    #[error("the host holds a colon (only IPv6 addresses do, and those stand in brackets before a port)")]
+    Colon,
     /// There is no port.
     #[error("the port is missing")]
     MissingPort,
@@ -71,7 +74,7 @@ impl Host {
             return text
                 .parse::<Ipv6Addr>()
                 .map(|ip| Self::Ip(IpAddr::V6(ip)))
-                .map_err(|_| AddressError::BadIpv6);
+                .map_err(|_| AddressError::Colon);
         }
         check_name(text)?;
         if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -160,7 +163,7 @@ fn parse_authority(text: &str, default: Option<u16>) -> Result<(Host, u16), Addr
     } else {
         match text.rsplit_once(':') {
             // An IPv6 address without brackets cannot be told from one with a port.
-            Some((host, _)) if host.contains(':') => return Err(AddressError::BadIpv6),
+            Some((host, _)) if host.contains(':') => return Err(AddressError::Colon),
             Some((host, port)) => (host, Some(port)),
             None => (text, None),
         }
@@ -309,7 +312,9 @@ mod tests {
             ("under_score.example:80", Ok("under_score.example:80")),
             ("example.com", Err(AddressError::MissingPort)),
             ("[::1]", Err(AddressError::MissingPort)),
-            ("::1:80", Err(AddressError::BadIpv6)),
+            ("::1:80", Err(AddressError::Colon)),
+            ("http://example.com:443", Err(AddressError::Colon)),
+            ("example.com:80:80", Err(AddressError::Colon)),
             ("[::1:80", Err(AddressError::BadIpv6)),
             ("[::1]x80", Err(AddressError::BadPort)),
             ("[fe80::1%25eth0]:80", Err(AddressError::BadIpv6)),
@@ -332,6 +337,12 @@ mod tests {
             let got = text.parse::<Target>().map(|target| target.to_string());
             assert_eq!(got.as_deref().map_err(|error| *error), *expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_host_has_no_port() {
+        assert_eq!(Host::parse("x:1"), Err(AddressError::Colon));
+        assert_eq!(Host::parse("[x:1]"), Err(AddressError::BadIpv6));
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub enum FailureKind {
     Denied,
     /// The client asked for a pool that is not there.
     UnknownPool,
+    /// The client's session does not fit into the user name of a proxy.
+    BadSession,
     /// No proxy is left to try.
     Exhausted,
     /// The client went away before the chain stood.
@@ -59,6 +61,7 @@ impl FailureKind {
             Self::Loop => "loop",
             Self::Denied => "denied",
             Self::UnknownPool => "unknown_pool",
+            Self::BadSession => "bad_session",
             Self::Exhausted => "exhausted",
             Self::ClientGone => "client_gone",
             Self::Local => "local",

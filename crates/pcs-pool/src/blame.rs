@@ -97,6 +97,7 @@ fn is_final(kind: FailureKind) -> bool {
         FailureKind::Loop
             | FailureKind::Denied
             | FailureKind::UnknownPool
+            | FailureKind::BadSession
             | FailureKind::Exhausted
             | FailureKind::ClientGone
             | FailureKind::Local

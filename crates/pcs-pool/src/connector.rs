@@ -75,7 +75,9 @@ impl Inner {
             }
             let Some(chosen) = self.choose(pool, request, &mut trail, fresh) else {
                 trail.give_up(&request.target, Unheard::Nobody, Instant::now());
-                return Err(last.unwrap_or_else(|| exhausted("no usable proxy is left in the pool")));
+                return Err(last.unwrap_or_else(|| {
+                    exhausted("no usable proxy is left in the pool").in_pool(pool.name().clone())
+                }));
             };
             fresh = false;
             request.attempts.push(Attempt {
@@ -85,9 +87,14 @@ impl Inner {
             let in_flight = InFlight::begin(chosen.member());
             let error = match self.attempt(&chosen, request).await {
                 Ok(found) => return Ok(self.hand_out(pool, chosen, found, in_flight, request, trail)),
-                Err(error) => error,
+                Err(error) => error.in_pool(chosen.leave.pool().name().clone()),
             };
             drop(in_flight);
+            if error.kind() == FailureKind::BadSession {
+                // The client is told before anything was dialled.
+                request.attempts.pop();
+                return Err(error);
+            }
             let judgement = self.judge(&error);
             let began = chosen.began;
             self.note_failure(chosen, request, &mut trail, &error, judgement);

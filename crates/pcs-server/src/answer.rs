@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use pcs_models::FailureKind;
-use pcs_tunnel::DialError;
+use pcs_tunnel::{DialError, NetError};
 use serde_json::json;
 
 use crate::access::Rejection;
@@ -61,7 +61,7 @@ fn row(kind: FailureKind) -> (u16, &'static str, Reply) {
         FailureKind::Tls => (502, "tls_protocol_error", Reply::General),
         FailureKind::Loop => (508, "proxy_loop_detected", Reply::General),
         FailureKind::Denied => (403, "http_request_denied", Reply::NotAllowed),
-        FailureKind::UnknownPool => (400, "http_request_error", Reply::General),
+        FailureKind::UnknownPool | FailureKind::BadSession => (400, "http_request_error", Reply::General),
         FailureKind::Exhausted => (503, "destination_unavailable", Reply::General),
         FailureKind::ClientGone => (499, "connection_terminated", Reply::General),
         // `Local`, and whatever is added later: our own trouble, worth trying again.
@@ -92,6 +92,10 @@ impl Answer {
         if kind == FailureKind::Status && failure.status() == Some(504) {
             (status, token, reply) = (504, "http_response_timeout", Reply::TooSlow);
         }
+        let cause = std::error::Error::source(failure).and_then(|cause| cause.downcast_ref());
+        if kind == FailureKind::Tls && cause.is_some_and(NetError::is_certificate) {
+            token = "tls_certificate_error";
+        }
         let mut answer = Self::new(status, kind.as_str(), token, failure.to_string());
         if let Some(received) = failure.status() {
             let text = received.to_string();
@@ -105,7 +109,7 @@ impl Answer {
         answer.retry_after = (status == 503).then_some(RETRY_AFTER);
         answer.rejected = match kind {
             FailureKind::Denied => Some(Rejection::Denied),
-            FailureKind::UnknownPool => Some(Rejection::BadRequest),
+            FailureKind::UnknownPool | FailureKind::BadSession => Some(Rejection::BadRequest),
             _ => None,
         };
         answer

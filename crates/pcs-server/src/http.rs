@@ -175,6 +175,7 @@ impl Session<'_, '_> {
             Ok(Ask::Connect(ask)) => Box::pin(connect::serve(self, live, ask)).await,
             Ok(Ask::Forward(ask)) => Box::pin(forward::serve(self, live, *ask)).await,
             Ok(Ask::Local(ask)) => Box::pin(local::serve(self, live, ask)).await,
+            Ok(Ask::Options(ask)) => Box::pin(local::options(self, *ask)).await,
             Err(refusal) => Box::pin(self.refuse(*refusal)).await,
         }
     }

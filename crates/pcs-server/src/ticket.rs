@@ -129,6 +129,9 @@ impl Ticket {
         } else if error.hop().is_some_and(|hop| hop.as_str() == HopName::CORPORATE) {
             self.proxy = Route::Corporate;
         }
+        if let Some(pool) = error.pool() {
+            self.pool = Some(pool.clone());
+        }
         self.timings = error.timings().to_vec();
     }
 

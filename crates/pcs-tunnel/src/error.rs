@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use pcs_models::{Blame, FailureKind, HopIndex, HopName, Retry};
+use pcs_models::{Blame, FailureKind, HopIndex, HopName, PoolName, Retry};
 
 use crate::HopTiming;
 
@@ -17,6 +17,7 @@ struct Inner {
     blame: Blame,
     retry: Retry,
     hop: Option<HopName>,
+    pool: Option<PoolName>,
     status: Option<u16>,
     message: String,
     timings: Vec<HopTiming>,
@@ -32,6 +33,7 @@ impl DialError {
             blame,
             retry,
             hop: None,
+            pool: None,
             status: None,
             message: message.into(),
             timings: Vec::new(),
@@ -43,6 +45,13 @@ impl DialError {
     #[must_use]
     pub fn at(mut self, hop: HopName) -> Self {
         self.0.hop = Some(hop);
+        self
+    }
+
+    /// The same failure, met on a way out of this pool.
+    #[must_use]
+    pub fn in_pool(mut self, pool: PoolName) -> Self {
+        self.0.pool = Some(pool);
         self
     }
 
@@ -106,6 +115,12 @@ impl DialError {
     #[must_use]
     pub fn hop(&self) -> Option<&HopName> {
         self.0.hop.as_ref()
+    }
+
+    /// The pool whose proxy was tried last, or that had none left; none where no pool was asked.
+    #[must_use]
+    pub fn pool(&self) -> Option<&PoolName> {
+        self.0.pool.as_ref()
     }
 
     /// The HTTP status that a hop answered, if it did.

@@ -76,6 +76,11 @@ async fn a_second_signal_ends_at_once() {
     pcs.signal(Signal::Terminate);
     let ended = tokio::time::timeout(Duration::from_secs(5), pcs.wait()).await;
     assert!(ended.is_ok(), "waits for its grace period of 10 s");
+    let log = pcs.log();
+    assert!(
+        log.contains("A second signal came") && !log.contains("grace period ended"),
+        "{log}"
+    );
 }
 
 #[tokio::test]
@@ -104,6 +109,41 @@ async fn healthcheck_tells_a_running_server_from_none() {
         .output("healthcheck")
         .await;
     assert_eq!(status, 1, "it has ended");
+}
+
+#[tokio::test]
+async fn healthcheck_finds_a_server_that_does_not_talk_http_to_it() {
+    for server in [
+        "protocols: [socks5]",
+        "protocols: [socks5], auth: {users: [{username: u, password: p}]}",
+        "bind_address: 0.0.0.0, allow_from: [10.0.0.0/8]",
+        "allow_from: [10.0.0.0/8, 127.0.0.1]",
+    ] {
+        let port = pcs_testkit::real::free_address([127, 0, 0, 1].into()).port();
+        let config = config(None, &[], "")
+            .replace("admin: {port: 0}", "admin: {enabled: false}")
+            .replace("server: {port: 0", &format!("server: {{port: {port}, {server}"));
+        let (status, out, err) = Call::with(&config).output("healthcheck").await;
+        assert_eq!(status, 1, "nobody is there: {out}{err}");
+        let _pcs = Pcs::start(&config).await;
+        let (status, out, err) = Call::with(&config).args(&["--json"]).output("healthcheck").await;
+        assert_eq!(status, 0, "{server}: {out}{err}");
+        let said: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(said["status"], "healthy", "{server}: {out}");
+    }
+    // Whoever accepts and stays silent is no server of this configuration.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let config = config(None, &[], "")
+        .replace("admin: {port: 0}", "admin: {enabled: false}")
+        .replace(
+            "server: {port: 0",
+            &format!("server: {{port: {port}, protocols: [socks5]"),
+        );
+    let asked = tokio::spawn(Call::with(&config).output("healthcheck"));
+    let (mut stream, _) = silent.accept().await.unwrap();
+    stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+    assert_eq!(asked.await.unwrap().0, 1);
 }
 
 #[tokio::test]
@@ -154,6 +194,66 @@ async fn probe_tells_every_hop_as_json() {
         probe["hops"].as_array().unwrap().last().unwrap()["error"].is_string(),
         "{out}"
     );
+}
+
+#[tokio::test]
+async fn probe_goes_where_routes_lead() {
+    let closed = Proxy::http().behaviour(Behaviour::Refuse).start().await;
+    let good = Proxy::http().start().await;
+    let corporate_proxy = Proxy::http().start().await;
+    let origin = Origin::start(OriginKind::Http).await;
+    let target = format!("http://{}/", origin.address());
+    let corporate = corporate("http", corporate_proxy.address(), None, &[]);
+    let default = [member("dead", "http", closed.address(), None)];
+    let good = member("good", "http", good.address(), None);
+    let all = [("corporate", true), ("good", true), ("target", true)];
+    type Case<'a> = (&'a str, &'a str, &'a [(&'a str, bool)]);
+    let cases: [Case<'_>; 5] = [
+        ("pool: us", "routes[1] (pool us)", &all),
+        ("pool: none-left", "routes[1] (pool none-left)", &all),
+        ("via: direct", "routes[1] (via direct)", &all[2..]),
+        ("via: corporate", "routes[1] (via corporate)", &[all[0], all[2]]),
+        ("via: reject", "routes[1] (via reject)", &[("target", false)]),
+    ];
+    for (to, route, expected) in cases {
+        let more = format!(
+            "pools: {{us: {{proxies: [{good}]}}, none-left: {{fallback: us}}}}\n\
+             routes: [{{hosts: [other.example], via: reject}}, {{hosts: [127.0.0.1], {to}}}]"
+        );
+        let config = config(Some(&corporate), &default, &more);
+        let (status, out, err) = Call::with(&config)
+            .args(&["--json", &target])
+            .output("probe")
+            .await;
+        let probe: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{err}"));
+        assert_eq!(probe["route"], route, "{out}");
+        assert_eq!(hops(&probe), expected, "{out}");
+        assert_eq!(status, i32::from(to == "via: reject"), "{out}{err}");
+        let (_, out, _) = Call::with(&config).args(&[&target]).output("probe").await;
+        assert!(out.lines().next().unwrap().contains(route), "{out}");
+    }
+}
+
+#[tokio::test]
+async fn probe_tells_where_a_refused_connect_stopped() {
+    let refusing = Proxy::http().behaviour(Behaviour::Status(503)).start().await;
+    let guarded = Proxy::http().basic(ROTATING.0, ROTATING.1).start().await;
+    for (proxy, status) in [(&refusing, "503"), (&guarded, "407")] {
+        let config = config(None, &[member("rota-1", "http", proxy.address(), None)], "");
+        let target = "https://nowhere.example/";
+        let (exit, out, err) = Call::with(&config)
+            .args(&["--json", target])
+            .output("probe")
+            .await;
+        assert_eq!(exit, 1, "{out}{err}");
+        let probe: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(hops(&probe), [("rota-1", true), ("target", false)], "{out}");
+        let last = probe["hops"].as_array().unwrap().last().unwrap();
+        assert_eq!(last["address"], "nowhere.example:443", "{out}");
+        assert!(last["error"].as_str().unwrap().contains("rota-1"), "{out}");
+        assert!(last["said"].as_str().unwrap().starts_with(status), "{out}");
+        assert!(!out.contains("-0.0"), "{out}");
+    }
 }
 
 fn hops(probe: &Value) -> Vec<(&str, bool)> {

@@ -32,3 +32,4 @@ mod programs;
 mod rotation;
 mod secrets;
 mod transfer;
+mod usage;

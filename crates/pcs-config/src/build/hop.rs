@@ -178,6 +178,10 @@ impl Builder<'_> {
                     );
                     self.findings.warn(place, &key, message);
                 }
+                if content.text.is_empty() {
+                    let message = format!("`{}` is empty, and so is the password", path.display());
+                    self.findings.warn(place, &key, message);
+                }
                 self.findings.files.push(path);
                 Ok(Some(Secret::new(content.text)))
             }

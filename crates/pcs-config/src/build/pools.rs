@@ -63,7 +63,7 @@ impl Builder<'_> {
                 Err(Bad) => all_well = false,
             }
         }
-        self.fallbacks(&described, &pools, all_well);
+        self.fallbacks(&described);
         if all_well { Ok(pools) } else { Err(Bad) }
     }
 
@@ -190,35 +190,39 @@ impl Builder<'_> {
         if all_well { Ok(unique) } else { Err(Bad) }
     }
 
-    /// Every fallback is a pool, and following them comes to an end.
-    fn fallbacks(&mut self, described: &[(PoolName, &Filled, String)], pools: &[PoolConfig], all_well: bool) {
-        for pool in pools {
-            let Some(fallback) = &pool.fallback else { continue };
-            let Some((_, filled, key)) = described.iter().find(|(name, ..)| *name == pool.name) else {
-                continue;
-            };
-            let Some(view) = View::of(filled, key) else {
+    /// Every fallback is a pool, and following them comes to an end; whatever else is wrong with the pools.
+    fn fallbacks(&mut self, described: &[(PoolName, &Filled, String)]) {
+        let read = |filled, key: &str| {
+            let text = View::of(filled, key)?.text_opt("fallback").ok()??;
+            PoolName::try_new(text).ok()
+        };
+        let mut next: BTreeMap<&PoolName, Option<PoolName>> = BTreeMap::new();
+        for (name, filled, key) in described {
+            next.entry(name).or_insert_with(|| read(filled, key));
+        }
+        for (name, filled, key) in described {
+            let (Some(view), Some(fallback)) = (View::of(filled, key), read(filled, key)) else {
                 continue;
             };
             let place = &view.at("fallback").place;
-            if !described.iter().any(|(name, ..)| name == fallback) {
-                let names: Vec<_> = described.iter().map(|(name, ..)| format!("`{name}`")).collect();
+            if !next.contains_key(&fallback) {
+                let mut names: Vec<_> = described.iter().map(|(name, ..)| format!("`{name}`")).collect();
+                names.dedup();
                 let message = format!("there is no pool `{fallback}` (pools: {})", names.join(", "));
                 self.findings
                     .error(place, &view.key("fallback"), ErrorKind::Value, message);
                 continue;
             }
-            let next = |name: &PoolName| pools.iter().find(|pool| pool.name == *name)?.fallback.clone();
-            let mut at = Some(fallback.clone());
+            let mut at = Some(fallback);
             let mut steps = 0;
-            while let Some(name) = at.filter(|_| all_well && steps <= pools.len()) {
-                if name == pool.name {
-                    let message = format!("leads back to `{}` itself", pool.name);
+            while let Some(reached) = at.filter(|_| steps <= described.len()) {
+                if reached == *name {
+                    let message = format!("leads back to `{name}` itself");
                     self.findings
                         .error(place, &view.key("fallback"), ErrorKind::Conflict, message);
                     break;
                 }
-                at = next(&name);
+                at = next.get(&reached).cloned().flatten();
                 steps += 1;
             }
         }

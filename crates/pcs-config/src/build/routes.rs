@@ -9,7 +9,8 @@ use crate::error::ErrorKind;
 use crate::fill::{Filled, Value};
 
 impl Builder<'_> {
-    /// All routes. `known` are the names of the pools; where these are bad, whatever is written counts as one.
+    /// All routes. `known` are the names of the pools; where these are bad, every name that could be
+    /// one counts.
     pub(super) fn routes(
         &mut self,
         root: &View<'_>,
@@ -19,11 +20,11 @@ impl Builder<'_> {
     ) -> Read<Vec<Route>> {
         let pool_names = known.unwrap_or_else(|| {
             let entries = root.named("pools").unwrap_or_default();
-            entries
+            let others = entries
                 .iter()
                 .map(|(name, _)| name.as_str())
-                .chain([PoolName::DEFAULT])
-                .collect()
+                .filter(|name| *name != PoolName::DEFAULT && PoolName::try_new(name).is_ok());
+            [PoolName::DEFAULT].into_iter().chain(others).collect()
         });
         let items = root.list("routes")?;
         let read = |(index, filled): (usize, &Filled)| {

@@ -1,5 +1,6 @@
 //! Sections that stand for themselves.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use pcs_models::{Endpoint, Protocol};
@@ -41,17 +42,6 @@ pub(super) fn circuit_breaker(root: &View<'_>) -> Read<CircuitBreakerConfig> {
     })
 }
 
-pub(super) fn logging(root: &View<'_>) -> Read<LoggingConfig> {
-    let view = root.section("logging")?;
-    Ok(LoggingConfig {
-        level: view.choice("level", LogLevel::from_name)?,
-        format: view.choice("format", LogFormat::from_name)?,
-        file: view.text_opt("file")?.map(Into::into),
-        rotation: view.choice("rotation", LogRotation::from_name)?,
-        keep_files: view.whole("keep_files")?,
-    })
-}
-
 /// The whole numbers of a list; `Bad` if any entry is.
 fn wholes(items: &[Filled]) -> Read<Vec<u16>> {
     let read = |item: &Filled| match item.value {
@@ -62,6 +52,23 @@ fn wholes(items: &[Filled]) -> Read<Vec<u16>> {
 }
 
 impl Builder<'_> {
+    pub(super) fn logging(&mut self, root: &View<'_>) -> Read<LoggingConfig> {
+        let view = root.section("logging")?;
+        let file = view.text_opt("file")?.map(PathBuf::from);
+        if let Some(file) = file.as_deref().filter(|file| file.is_dir()) {
+            let message = format!("`{}` is a directory: name a file in it", file.display());
+            let (place, key) = (&view.at("file").place, view.key("file"));
+            return Err(self.refuse(place, &key, ErrorKind::Value, message));
+        }
+        Ok(LoggingConfig {
+            level: view.choice("level", LogLevel::from_name)?,
+            format: view.choice("format", LogFormat::from_name)?,
+            file,
+            rotation: view.choice("rotation", LogRotation::from_name)?,
+            keep_files: view.whole("keep_files")?,
+        })
+    }
+
     pub(super) fn retry(&mut self, root: &View<'_>) -> Read<RetryConfig> {
         let view = root.section("retry")?;
         let backoff = view.section("backoff")?;

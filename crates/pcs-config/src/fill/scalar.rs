@@ -33,6 +33,12 @@ impl Filler<'_> {
             None => {
                 let allowed = kind.allowed();
                 let message = match echo(kind, scalar) {
+                    Some(shown) if is_quoted(kind, scalar, &text, ty) => {
+                        format!(
+                            "expected {}, found the text `{shown}`: leave the quotes out",
+                            article(&allowed)
+                        )
+                    }
                     Some(shown) => format!("expected {}, found `{shown}`", article(&allowed)),
                     None => format!("expected {}", article(&allowed)),
                 };
@@ -136,6 +142,12 @@ fn read(kind: &Kind, text: &str, ty: ScalarType) -> Option<Value> {
         Kind::ProxyUrl => Some(Value::Url(Secret::new(text.to_owned()))),
         _ => None,
     }
+}
+
+/// Whether only its quotes keep a text from being what `kind` wants.
+fn is_quoted(kind: &Kind, scalar: &Scalar, text: &str, ty: ScalarType) -> bool {
+    // A number that was put together from references would not be one without quotes either.
+    ty == ScalarType::Text && text == scalar.text && read(kind, text, ScalarType::Any).is_some()
 }
 
 /// A whole number in decimal digits. `1.0` and `1e3` are numbers with fractions to YAML and are not taken.

@@ -14,7 +14,7 @@ const CASES: &[(&str, &str, &str)] = &[
     (
         "quoted numbers and flags are texts",
         "server: {port: '8888', watch_config: 'yes'}\n",
-        "config.yaml:1:16: server.port: expected a whole number from 0 to 65535, found `8888`\n\
+        "config.yaml:1:16: server.port: expected a whole number from 0 to 65535, found the text `8888`: leave the quotes out\n\
          config.yaml:1:38: server.watch_config: expected `true` or `false`, found `yes`",
     ),
     (
@@ -91,6 +91,20 @@ const CASES: &[(&str, &str, &str)] = &[
          config.yaml:7:7: rotation.proxies[0].port: required: whole number from 1 to 65535",
     ),
     (
+        "empty maps in lists",
+        "rotation:\n  proxies: [{}]\nroutes:\n  # nothing\n  -\n    {}\n  - {}\nserver:\n  auth: {users: [ {} ]}\n\
+         logging: {}\nadmin: {allowed_hosts: [[], {}]}\n",
+        "config.yaml:2:13: rotation.proxies[0].host: required: host name or IP address (or give `url`)\n\
+         config.yaml:2:13: rotation.proxies[0].port: required: whole number from 1 to 65535\n\
+         config.yaml:6:5: routes[0].hosts: required: list, each: host name with `*` for any characters, `.example.com` for a domain with all below it, network such as `10.0.0.0/8`, or IP address\n\
+         config.yaml:6:5: routes[0]: required: `pool` or `via` (`direct`, `corporate`, `reject`)\n\
+         config.yaml:7:5: routes[1].hosts: required: list, each: host name with `*` for any characters, `.example.com` for a domain with all below it, network such as `10.0.0.0/8`, or IP address\n\
+         config.yaml:7:5: routes[1]: required: `pool` or `via` (`direct`, `corporate`, `reject`)\n\
+         config.yaml:9:19: server.auth.users[0].username: required: text\n\
+         config.yaml:11:25: admin.allowed_hosts[0]: expected a host name or IP address, found a list\n\
+         config.yaml:11:29: admin.allowed_hosts[1]: expected a host name or IP address, found a map",
+    ),
+    (
         "keys that contradict each other",
         "corporate_proxy: {host: a, port: 1, username: u, password: p, auth: basic, domain: CORP, tls: {}}\n\
          rotation:\n  proxies:\n    - {url: 'http://u:p@a:1', host: b, password: hunter2}\n    - {host: a, port: 2, password: hunter2}\n    \
@@ -123,7 +137,7 @@ const CASES: &[(&str, &str, &str)] = &[
         "config.yaml:1:24: server.bind_address: expected an IP address such as `127.0.0.1` or `::`, or `localhost`\n\
          config.yaml:1:50: server.allow_from[0]: expected a network such as `10.0.0.0/8`, or an IP address\n\
          config.yaml:1:72: server.allow_from[2]: expected a network such as `10.0.0.0/8`, or an IP address\n\
-         config.yaml:2:25: admin.allowed_hosts[0]: expected a host name or IP address without port: the address in brackets is no IPv6 address",
+         config.yaml:2:25: admin.allowed_hosts[0]: expected a host name or IP address without port: the host holds a colon (only IPv6 addresses do, and those stand in brackets before a port)",
     ),
     (
         "one port for two listeners",
@@ -156,6 +170,16 @@ const CASES: &[(&str, &str, &str)] = &[
          config.yaml:3:17: pools.a.fallback: leads back to `a` itself\n\
          config.yaml:4:17: pools.b.fallback: leads back to `b` itself\n\
          config.yaml:5:17: pools.c.fallback: there is no pool `nope` (pools: `default`, `a`, `b`, `c`)",
+    ),
+    (
+        "a fallback and a route to nowhere beside a member that is none",
+        "rotation:\n  fallback: nowhere\n  proxies: ['ftp://a:1']\npools:\n  'bad name!': {}\n  us: {fallback: us}\n\
+         routes: [{hosts: ['*'], pool: gone}]\n",
+        "config.yaml:2:13: rotation.fallback: there is no pool `nowhere` (pools: `default`, `us`)\n\
+         config.yaml:3:13: rotation.proxies[0]: expected the URL of a proxy, `[scheme://][user:password@]host[:port]`: unknown protocol (allowed: http, https, socks4, socks5)\n\
+         config.yaml:5:3: pools.…: the name holds a character that is not allowed (letters, digits, `.`, `_`, `-`, `:`, `@`, `~`, `+`)\n\
+         config.yaml:6:18: pools.us.fallback: leads back to `us` itself\n\
+         config.yaml:7:31: routes[0].pool: there is no such pool (pools: `default`, `us`)",
     ),
     (
         "routes",
@@ -205,6 +229,12 @@ const CASES: &[(&str, &str, &str)] = &[
          config.yaml:1:107: corporate_proxy.tls.ca_file: cannot read `/no/ca`: there is no such file",
     ),
     (
+        "a folder for a log",
+        "logging: {level: LOUD, file: /}\n",
+        "config.yaml:1:18: logging.level: expected `TRACE`, `DEBUG`, `INFO`, `WARN`, `ERROR`, found `LOUD`\n\
+         config.yaml:1:30: logging.file: `/` is a directory: name a file in it",
+    ),
+    (
         "paths of pages",
         "metrics: {path: metrics}\n",
         "config.yaml:1:17: metrics.path: expected a path that begins with `/`, without `?`, `#`, `*`, braces and spaces",
@@ -217,7 +247,8 @@ const CASES: &[(&str, &str, &str)] = &[
     (
         "keys that are no names may be secrets gone astray",
         "rotation:\n  fallback: nope\n  proxies:\n    - http://u:hunter2: x@h:1\npools:\n  http://u:hunter2@h:1: http://h:2\nu:hunter2@h: 1\n",
-        "config.yaml:4:7: unknown key `rotation.proxies[0].…` (allowed: `id`, `url`, `host`, `port`, `protocol`, `username`, `password`, `password_file`, `weight`, `enabled`, `tags`, `tls`, `reuse`)\n\
+        "config.yaml:2:13: rotation.fallback: there is no pool `nope` (pools: `default`)\n\
+         config.yaml:4:7: unknown key `rotation.proxies[0].…` (allowed: `id`, `url`, `host`, `port`, `protocol`, `username`, `password`, `password_file`, `weight`, `enabled`, `tags`, `tls`, `reuse`)\n\
          config.yaml:4:7: rotation.proxies[0].host: required: host name or IP address (or give `url`)\n\
          config.yaml:4:7: rotation.proxies[0].port: required: whole number from 1 to 65535\n\
          config.yaml:6:3: pools.…: the name holds a character that is not allowed (letters, digits, `.`, `_`, `-`, `:`, `@`, `~`, `+`)\n\

@@ -197,3 +197,20 @@ fn a_password_file_others_can_read_is_worth_a_word() {
         assert_eq!(fixture.warnings().len(), expected, "{mode:o}");
     }
 }
+
+#[test]
+fn an_empty_password_file_is_told() {
+    let fixture = Fixture::new("");
+    let path = fixture.path("word");
+    let text = format!(
+        "corporate_proxy: {{host: h, port: 1, username: u, password_file: {}}}",
+        path.display()
+    );
+    std::fs::write(fixture.path("config.yaml"), text).unwrap();
+    for (text, expected) in [("", true), ("\n", true), ("hunter2\n", false)] {
+        std::fs::write(&path, text).unwrap();
+        let warnings = fixture.warnings();
+        let told = warnings.iter().any(|warning| warning.contains("is empty"));
+        assert_eq!(told, expected, "{text:?}: {warnings:?}");
+    }
+}

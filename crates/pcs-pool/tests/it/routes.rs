@@ -5,7 +5,7 @@ use pcs_pool::{Mode, RouteAction, RouteSpec, Settings};
 use pcs_tunnel::{ConnectRequest, Via};
 
 use crate::world::{
-    World, connect, corporate, id, member, name, pool, request, set_health, settings, tunnel,
+    Manner, World, connect, corporate, id, member, name, pool, request, set_health, settings, tunnel,
 };
 
 fn route(host: &str, action: RouteAction) -> RouteSpec {
@@ -59,6 +59,27 @@ async fn routes_pools_and_headers_are_weighed_as_the_contract_says() {
     }
     let hops: Vec<usize> = world.take_calls().iter().map(|call| call.hops).collect();
     assert_eq!(hops, [2, 2, 0, 1, 2, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_tells_the_pool_it_was_met_in() {
+    let world = World::new();
+    world.set("b", Manner::Refuses);
+    let mut falling = pool("default", &[]);
+    falling.fallback = Some(name("other"));
+    let pools = world.pools(Settings {
+        pools: vec![falling, pool("other", &["b"]), pool("empty", &[])],
+        routes: vec![route("empty.example", RouteAction::Pool(name("empty")))],
+        ..Settings::default()
+    });
+    for (target, expected) in [("t:443", "other"), ("empty.example:443", "empty")] {
+        let error = tunnel(&pools, target).await.unwrap_err();
+        assert_eq!(error.pool().map(ToString::to_string).as_deref(), Some(expected));
+    }
+    let error = connect(&pools, &mut asking("t:443", "nowhere"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.pool(), None);
 }
 
 #[tokio::test(start_paused = true)]

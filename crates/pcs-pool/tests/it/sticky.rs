@@ -8,7 +8,7 @@ use pcs_pool::{PoolSettings, Settings};
 use pcs_tunnel::{DialError, Verdict};
 
 use crate::world::{
-    Manner, World, all_closed, connect, forward, many, request, session, set_health, with_user,
+    Manner, World, all_closed, connect, forward, many, request, session, set_health, settings, with_user,
 };
 
 async fn through(pools: &pcs_pool::Pools, id: &str) -> String {
@@ -173,6 +173,18 @@ async fn a_template_gets_the_session_or_a_fresh_one_each_time() {
         .collect();
     assert_eq!(sessions[0], "mine");
     assert_eq!(sessions.iter().collect::<HashSet<_>>().len(), 5, "{sessions:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_fits_no_user_name_is_no_attempt_and_nobodys_fault() {
+    let world = World::new();
+    world.set("a", Manner::Unfit);
+    let pools = world.pools(settings(&["a"]));
+    let mut request = session(request("t:443"), "a:b");
+    let error = connect(&pools, &mut request).await.unwrap_err();
+    assert_eq!(error.kind(), FailureKind::BadSession);
+    assert_eq!(request.attempts, []);
+    assert!(all_closed(&pools));
 }
 
 #[tokio::test(start_paused = true)]

@@ -31,6 +31,8 @@ pub(crate) enum Manner {
     Hangs,
     /// Breaks off after CONNECT.
     Resets,
+    /// Cannot be shown the session.
+    Unfit,
     /// Answers CONNECT with a status.
     Says(u16),
     /// Answers CONNECT with a status for one target, and builds the chain to others.
@@ -178,6 +180,7 @@ impl World {
             return fail(FailureKind::Timeout, Blame::Hop(at), last);
         }
         match manner.unwrap_or(Manner::Well(Duration::ZERO)) {
+            Manner::Unfit => return fail(FailureKind::BadSession, Blame::Client, last),
             Manner::Refuses => return fail(FailureKind::Refused, Blame::Hop(at), last),
             Manner::Hangs => {
                 tokio::time::sleep_until(request.deadline).await;

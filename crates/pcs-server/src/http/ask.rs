@@ -11,7 +11,7 @@ use pcs_tunnel::wire::http1::{
 };
 
 use super::fields::is_connection_auth;
-use super::outgoing::outgoing_fields;
+use super::outgoing::{hops_left, outgoing_fields};
 use super::target::{RequestTarget, TargetError, authority_form, other_form};
 use crate::access::{RequestKind, method_name};
 use crate::answer::{Answer, Persistence, Wire};
@@ -24,6 +24,8 @@ pub(super) enum Ask {
     Connect(ConnectAsk),
     Forward(Box<ForwardAsk>),
     Local(LocalAsk),
+    /// OPTIONS that may go no further: it asks about this proxy.
+    Options(Box<ForwardAsk>),
 }
 
 /// A tunnel.
@@ -134,9 +136,17 @@ pub(super) fn read(bytes: &[u8], live: &Live, peer: SocketAddr) -> Result<Ask, B
             };
             let parameters = admit(&head, live, peer)
                 .map_err(|answer| refuse(answer, RequestKind::Forward, matter(), known))?;
-            Ok(Ask::Forward(Box::new(forward(
-                &head, target, authority, path, parameters, body, wire,
-            ))))
+            let stops = hops_left(&head) == Some(0);
+            if stops && head.method == "TRACE" {
+                let answer = Answer::unsupported("this proxy does not answer TRACE itself");
+                return Err(refuse(answer, RequestKind::Forward, matter(), known));
+            }
+            let ask = Box::new(forward(&head, target, authority, path, parameters, body, wire));
+            Ok(if stops {
+                Ask::Options(ask)
+            } else {
+                Ask::Forward(ask)
+            })
         }
     }
 }

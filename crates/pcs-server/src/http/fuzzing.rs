@@ -50,7 +50,7 @@ pub fn asked(head: &[u8]) -> Asked {
             target: ask.target,
             body: ask.body,
         },
-        Ok(Ask::Local(_)) => Asked::Local,
+        Ok(Ask::Local(_) | Ask::Options(_)) => Asked::Local,
         Err(refusal) => Asked::Refused {
             status: refusal.answer.status,
         },

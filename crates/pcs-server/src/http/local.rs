@@ -1,13 +1,14 @@
 //! Requests to PCS itself: health, PAC file, and a hint for whoever takes it for a web server.
 
 use pcs_models::Target;
+use pcs_tunnel::wire::http1::BodyLength;
 
-use super::ask::{LocalAsk, Refusal};
+use super::ask::{ForwardAsk, LocalAsk, Refusal};
 use super::{After, Session};
 use crate::access::RequestKind;
 use crate::answer::{Answer, Persistence, Wire};
 use crate::shared::Live;
-use crate::ticket::Matter;
+use crate::ticket::{Matter, Ticket};
 
 /// Answers a request in origin form.
 pub(super) async fn serve(session: &mut Session<'_, '_>, live: &Live, ask: LocalAsk) -> After {
@@ -21,12 +22,39 @@ pub(super) async fn serve(session: &mut Session<'_, '_>, live: &Live, ask: Local
         },
         _ => return refuse(session, ask).await,
     };
-    let mut wire = ask.wire;
-    if !session.skip_body(ask.body) || session.is_draining() {
+    let message = |wire| message(&format!("Content-Type: {content_type}\r\n"), &body, wire);
+    let ticket = session.ticket(RequestKind::Local, ask.method, Matter::Local(ask.path));
+    answer(session, ticket, ask.wire, ask.body, message).await
+}
+
+/// Answers OPTIONS that may not be forwarded any more: as its last recipient (RFC 9110 §9.3.7).
+pub(super) async fn options(session: &mut Session<'_, '_>, ask: ForwardAsk) -> After {
+    let matter = Matter::Resource {
+        authority: ask.authority,
+        path: ask.path,
+    };
+    let length = match ask.body {
+        BodyLength::None => Some(0),
+        BodyLength::Exact(length) => Some(length),
+        BodyLength::Chunked | BodyLength::UntilClose => None,
+    };
+    let ticket = session.ticket(RequestKind::Forward, ask.method, matter);
+    let message = |wire| message("Proxy-Status: pcs\r\n", "", wire);
+    answer(session, ticket, ask.wire, length, message).await
+}
+
+/// Writes an answer of status 200 to a request with a body of this length, where that is known.
+async fn answer(
+    session: &mut Session<'_, '_>,
+    mut ticket: Ticket,
+    mut wire: Wire,
+    body: Option<u64>,
+    message: impl FnOnce(Wire) -> Vec<u8>,
+) -> After {
+    if !session.skip_body(body) || session.is_draining() {
         wire.connection = Persistence::Close;
     }
-    let mut ticket = session.ticket(RequestKind::Local, ask.method, Matter::Local(ask.path));
-    let sent = session.write(&message(content_type, &body, wire)).await;
+    let sent = session.write(&message(wire)).await;
     ticket.answered(200);
     if sent.is_err() {
         ticket.broke("client_gone");
@@ -53,9 +81,9 @@ async fn refuse(session: &mut Session<'_, '_>, ask: LocalAsk) -> After {
     session.refuse(refusal).await
 }
 
-fn message(content_type: &str, body: &str, wire: Wire) -> Vec<u8> {
+fn message(fields: &str, body: &str, wire: Wire) -> Vec<u8> {
     let mut out = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n{}\r\n",
+        "HTTP/1.1 200 OK\r\n{fields}Content-Length: {}\r\nCache-Control: no-store\r\n{}\r\n",
         body.len(),
         wire.connection()
     );

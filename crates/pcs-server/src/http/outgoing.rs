@@ -39,6 +39,17 @@ impl ForwardAsk {
     }
 }
 
+/// How often the request may be forwarded still, where that counts (RFC 9110 §7.6.2): a number too large for us is
+/// one that is not reached.
+pub(super) fn hops_left(head: &RequestHead<'_, '_>) -> Option<u32> {
+    if !matches!(head.method, "OPTIONS" | "TRACE") {
+        return None;
+    }
+    let digits = head.fields.text("max-forwards")?;
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| digits.parse().unwrap_or(u32::MAX))
+}
+
 /// The field lines of the request to the next hop.
 pub(super) fn outgoing_fields(
     head: &RequestHead<'_, '_>,
@@ -49,12 +60,19 @@ pub(super) fn outgoing_fields(
     let mut out = Vec::with_capacity(512);
     // The target counts, whatever Host says (RFC 9112 §3.2.2), and both readers have to see the same.
     write_field(&mut out, "Host", authority.as_bytes());
-    let anew: &[&str] = match head.version {
-        Version::Http11 => &["host", "content-length"],
+    let left = hops_left(head);
+    let anew: &[&str] = match (head.version, left) {
+        (Version::Http11, None) => &["host", "content-length"],
+        (Version::Http11, Some(_)) => &["host", "content-length", "max-forwards"],
         // An HTTP/1.0 client cannot mean it (RFC 9110 §10.1.1).
-        Version::Http10 => &["host", "content-length", "expect"],
+        (Version::Http10, None) => &["host", "content-length", "expect"],
+        (Version::Http10, Some(_)) => &["host", "content-length", "expect", "max-forwards"],
     };
     write_end_to_end(&mut out, head.fields, Direction::ToUpstream, anew);
+    if let Some(left) = left {
+        let fewer = left.saturating_sub(1);
+        write_field(&mut out, "Max-Forwards", fewer.to_string().as_bytes());
+    }
     match body {
         BodyLength::None | BodyLength::UntilClose => {}
         BodyLength::Exact(length) => write_field(&mut out, "Content-Length", length.to_string().as_bytes()),

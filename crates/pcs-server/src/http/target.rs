@@ -53,6 +53,8 @@ pub(super) fn other_form<'a>(text: &'a str, method: &str) -> Result<RequestTarge
     }
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
+    // An empty port is the default one (RFC 3986 §3.2.3) and is not passed on.
+    let authority = authority.strip_suffix(':').unwrap_or(authority);
     let target = Target::parse_with_default(authority, 80).map_err(TargetError::Authority)?;
     let path = match path {
         // An empty path of OPTIONS asks about the server as a whole (RFC 9112 §3.2.4).
@@ -106,8 +108,9 @@ mod tests {
                 "http://a.example:0/",
                 Err(TargetError::Authority(AddressError::BadPort)),
             ),
+            ("http://a.example:/x", absolute("a.example:80", "a.example", "/x")),
             (
-                "http://a.example:/",
+                "http://a.example::/",
                 Err(TargetError::Authority(AddressError::BadPort)),
             ),
             ("https://a.example/", Err(TargetError::Scheme)),

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use pcs_models::FailureKind;
+use pcs_models::{FailureKind, PoolName};
 use pcs_server::Settings;
+use pcs_tunnel::NetError;
 
 use crate::world::{Answer, Step, World, failure};
 
@@ -37,8 +38,8 @@ fn check_shape(answer: &Answer, status: u16, hop: Option<&str>, proxy_status: &s
 #[tokio::test]
 async fn failures_of_the_chain_are_told_by_one_table() {
     use FailureKind::{
-        Auth, Denied, Dns, Exhausted, Local, Loop, Protocol, Refused, Reset, Status, Timeout, Tls,
-        UnknownPool, Unreachable,
+        Auth, BadSession, Denied, Dns, Exhausted, Local, Loop, Protocol, Refused, Reset, Status, Timeout,
+        Tls, UnknownPool, Unreachable,
     };
     type Row = (FailureKind, Option<&'static str>, Option<u16>, u16, &'static str);
     let rows: &[Row] = &[
@@ -129,6 +130,7 @@ async fn failures_of_the_chain_are_told_by_one_table() {
         ),
         (Exhausted, None, None, 503, "pcs; error=destination_unavailable"),
         (UnknownPool, None, None, 400, "pcs; error=http_request_error"),
+        (BadSession, None, None, 400, "pcs; error=http_request_error"),
         (Local, None, None, 503, "pcs; error=proxy_internal_error"),
     ];
     for (kind, hop, said, status, proxy_status) in rows {
@@ -170,6 +172,58 @@ async fn attempts_and_the_last_proxy_are_told() {
     );
 }
 
+#[tokio::test]
+async fn a_certificate_that_proves_nothing_is_told_as_such() {
+    let broken = NetError::Tls {
+        host: "p1.example".parse().unwrap(),
+        source: std::io::Error::other("garbage"),
+    };
+    let unproven = NetError::ServerName {
+        name: "p1.example.".to_owned(),
+    };
+    for (cause, expected) in [
+        (broken, "tls_protocol_error"),
+        (unproven, "tls_certificate_error"),
+    ] {
+        let world = World::new();
+        let Step::Fail(error) = failure(FailureKind::Tls, Some("p1"), None) else {
+            continue;
+        };
+        world.will(Step::Fail(error.because(cause)));
+        let mut client = world.client_with(CONNECT).await;
+        let said = format!("pcs; next-hop=\"p1\"; error={expected}");
+        check_shape(&client.answer().await, 502, Some("p1"), &said, 1);
+    }
+}
+
+#[tokio::test]
+async fn the_pool_is_told_where_no_chain_came_of_it() {
+    for (asked, failed_in, told) in [
+        (None, None, None),
+        (None, Some("default"), Some("default")),
+        (Some("other"), None, Some("other")),
+        (Some("other"), Some("fallback"), Some("fallback")),
+    ] {
+        let mut world = World::new();
+        let Step::Fail(mut error) = failure(FailureKind::Refused, Some("p1"), None) else {
+            continue;
+        };
+        if let Some(pool) = failed_in {
+            error = error.in_pool(PoolName::try_new(pool).unwrap());
+        }
+        world.will(Step::Fail(error));
+        let field = asked.map_or_else(String::new, |pool| format!("X-Proxy-Pool: {pool}\r\n"));
+        let request = CONNECT.replace("\r\n\r\n", &format!("\r\n{field}\r\n"));
+        let mut client = world.client_with(request).await;
+        assert_eq!(client.answer().await.status, 502);
+        assert_eq!(
+            world.record().await.pool.as_deref(),
+            told,
+            "{asked:?} {failed_in:?}"
+        );
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_connector_that_hangs_is_504() {
     for request in [CONNECT, GET] {
@@ -209,7 +263,7 @@ async fn an_upstream_that_answers_garbage_is_502() {
     let long = format!("HTTP/1.1 200 OK\r\nX: {}\r\n", "y".repeat(70_000));
     let cases: &[(&str, &str)] = &[
         ("SSH-2.0-OpenSSH_9\r\n\r\n", "http_protocol_error"),
-        ("HTTP/1.1 999 No\r\n\r\n", "http_protocol_error"),
+        ("HTTP/1.1 099 No\r\n\r\n", "http_protocol_error"),
         ("HTTP/2.0 200 OK\r\n\r\n", "http_protocol_error"),
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",

@@ -97,6 +97,59 @@ async fn fields_of_one_hop_do_not_go_on_in_either_direction() {
 }
 
 #[tokio::test]
+async fn a_status_of_no_class_passes() {
+    let mut world = World::new();
+    let mut client = world.client_with(GET).await;
+    let mut up = world.upstream().await;
+    up.head().await;
+    up.send("HTTP/1.1 999 Request denied\r\nContent-Length: 2\r\n\r\nno")
+        .await;
+    let answer = client.answer().await;
+    assert_eq!((answer.status, answer.body.as_str()), (999, "no"));
+    assert!(
+        answer.head.starts_with("HTTP/1.1 999 Request denied\r\n"),
+        "{}",
+        answer.head
+    );
+}
+
+#[tokio::test]
+async fn max_forwards_is_counted_down_and_0_ends_here() {
+    let ask = |method: &str, left: &str| {
+        format!("{method} http://a.example/x HTTP/1.1\r\nHost: a.example\r\nMax-Forwards: {left}\r\n\r\n")
+    };
+    for (method, left, sent) in [
+        ("OPTIONS", "5", "4"),
+        ("TRACE", "1", "0"),
+        ("OPTIONS", "99999999999999", "4294967294"),
+        ("OPTIONS", "many", "many"),
+        ("GET", "0", "0"),
+    ] {
+        let mut world = World::new();
+        let _client = world.client_with(ask(method, left)).await;
+        let head = world.upstream().await.head().await;
+        assert!(
+            head.contains(&format!("\r\nMax-Forwards: {sent}\r\n")),
+            "{method} {left}: {head}"
+        );
+    }
+    let mut world = World::new();
+    let mut client = world.client_with(ask("OPTIONS", "0")).await;
+    let answer = client.answer().await;
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (200, ""),
+        "{}",
+        answer.head
+    );
+    assert_eq!(answer.field("proxy-status"), Some("pcs"));
+    assert_eq!(world.record().await.target.as_deref(), Some("http://a.example/x"));
+    client.send(ask("TRACE", "0")).await;
+    assert_eq!(client.answer().await.status, 501);
+    assert!(world.asked().is_empty(), "nobody was asked");
+}
+
+#[tokio::test]
 async fn both_sides_are_kept_and_each_request_gets_a_way_of_its_own() {
     let mut world = World::new();
     let mut client = world.client().await;

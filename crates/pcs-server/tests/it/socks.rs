@@ -81,6 +81,7 @@ async fn failures_of_the_chain_are_told_by_one_table() {
         (FailureKind::Loop, 1),
         (FailureKind::Exhausted, 1),
         (FailureKind::UnknownPool, 1),
+        (FailureKind::BadSession, 1),
         (FailureKind::Local, 1),
     ];
     for (kind, expected) in rows {

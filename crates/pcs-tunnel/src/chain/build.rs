@@ -12,8 +12,7 @@ use super::drive::{Buffers, DriveError, Patience, drive};
 use super::prepared::Shown;
 use super::{ChainConnector, Dial, DialRequest, Dialed, PreparedChain, WarmStream};
 use crate::wire::{
-    Handshake, HandshakeError, HttpConnect, HttpProbe, Login, Scheme, Socks4Connect, Socks5Connect,
-    Socks5Greeting,
+    Handshake, HandshakeError, HttpConnect, HttpProbe, Scheme, Socks4Connect, Socks5Connect, Socks5Greeting,
 };
 use crate::{BoxFuture, ChainStream, DialError, Form, HopAddress, HopTiming, Io, Purpose};
 
@@ -114,6 +113,7 @@ impl ChainConnector {
     ) -> Result<Dialed, Stop> {
         let mut way = Way::new(self, chain, request.session, request.deadline);
         way.unasked = unasked;
+        way.prove_session()?;
         let last = chain.spec().hops().last();
         let asks = request.purpose == Purpose::Tunnel || last.is_some_and(|last| !last.protocol.is_http());
         let stream = way.open(request.target, asks).await?;
@@ -213,6 +213,17 @@ impl<'a> Way<'a> {
             greeted: false,
             unasked: None,
         }
+    }
+
+    /// A session that fits into no user name is found out before anything is dialled.
+    fn prove_session(&mut self) -> Result<(), Stop> {
+        if self.session.is_some() {
+            let hops = 0..self.chain.spec().hops().len();
+            for at in hops.filter(|at| self.chain.is_per_session(*at)) {
+                self.shown(at)?;
+            }
+        }
+        Ok(())
     }
 
     /// To the first hop; straight to `target` where there is none. `asks`: the last hop will be asked for something as
@@ -431,10 +442,8 @@ impl<'a> Way<'a> {
         target: &Target,
     ) -> Result<Form, Stop> {
         let shown = self.shown(at)?;
-        let login = Login {
-            first: Scheme::Ntlm,
-            ..self.chain.login(at, shown.as_ref())
-        };
+        // A hop whose scheme is not known is asked by a HEAD that shows nothing: NTLM is for those that ask for it.
+        let login = self.chain.login(at, shown.as_ref());
         // A hop that was told to expect NTLM answers by itself; another may turn to the target.
         let named = hop.auth == AuthScheme::Auto;
         self.begin(HopName::target(), target.clone());
@@ -532,7 +541,7 @@ impl<'a> Way<'a> {
 
 fn bad_session(error: CredentialsError) -> DialError {
     DialError::new(
-        FailureKind::Denied,
+        FailureKind::BadSession,
         Blame::Client,
         Retry::Never,
         format!("the session does not fit into the proxy's user name: {error}"),

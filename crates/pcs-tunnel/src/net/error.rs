@@ -97,6 +97,22 @@ impl NetError {
             Self::CaFile { .. } | Self::TlsSetup { .. } => FailureKind::Local,
         }
     }
+
+    /// Whether TLS itself went well, but not the proof of who the peer is.
+    #[must_use]
+    pub fn is_certificate(&self) -> bool {
+        match self {
+            Self::Tls { source, .. } => {
+                let cause = source.get_ref().and_then(|cause| cause.downcast_ref());
+                matches!(
+                    cause,
+                    Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented)
+                )
+            }
+            Self::ServerName { .. } => true,
+            _ => false,
+        }
+    }
 }
 
 fn connect_kind(address: SocketAddr, error: &io::Error) -> FailureKind {
@@ -207,6 +223,17 @@ mod tests {
         };
         assert_eq!(error.to_string(), "could not connect to 192.0.2.1:3128");
         assert_eq!(error.source().unwrap().to_string(), "connection refused");
+    }
+
+    #[test]
+    fn a_certificate_that_proves_nothing_is_told_from_tls_that_breaks() {
+        let tls = |cause| NetError::Tls {
+            host: "h.example".parse().unwrap(),
+            source: io::Error::new(io::ErrorKind::InvalidData, cause),
+        };
+        let unknown = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        assert!(tls(unknown).is_certificate());
+        assert!(!tls(rustls::Error::DecryptError).is_certificate());
     }
 
     #[test]

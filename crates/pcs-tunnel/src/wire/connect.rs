@@ -55,7 +55,8 @@ impl Handshake for HttpConnect<'_> {
 
 /// Finds out how an HTTP hop wants credentials for a plain request, with HEAD requests that have no body.
 ///
-/// The first carries the NEGOTIATE message of NTLM. The last leg is not sent: its field goes with the real request.
+/// The first shows what the login begins with: nothing, or the NEGOTIATE message of NTLM. The last leg is not sent:
+/// its field goes with the real request. A hop that asks for nothing turns to the target with it.
 #[derive(Debug)]
 pub struct HttpProbe<'a>(Talk<'a>);
 

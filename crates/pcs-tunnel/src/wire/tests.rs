@@ -288,7 +288,7 @@ fn connect_refuses_what_is_no_http() {
         b"HTTP/2.0 200 OK\r\n\r\n",
         b"HTTP/1.1 20x OK\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nbad name: x\r\n\r\n",
-        b"HTTP/1.1 999 Much\r\n\r\n",
+        b"HTTP/1.1 099 Little\r\n\r\n",
         b"<html>",
     ];
     for bytes in noise {

@@ -635,6 +635,18 @@ async fn plain_requests_end_at_an_http_hop_with_the_credentials_to_send() {
         authorization(&forward(&open, &at(&origin)).await.unwrap().form),
         None
     );
+    let mut hop = free.hop("open");
+    hop.credentials = Some(Credentials::try_new("u", Secret::new("p".into())).unwrap());
+    let dialed = forward(&prepare(vec![hop]), &at(&origin)).await.unwrap();
+    assert_eq!(authorization(&dialed.form), None);
+    let heads = free.heads();
+    assert!(
+        !heads.is_empty()
+            && heads
+                .iter()
+                .all(|head| head.field("proxy-authorization").is_none()),
+        "a hop that asks for nothing is shown nothing"
+    );
     let socks = prepare(vec![near.hop("near")]);
     assert_eq!(forward(&socks, &at(&origin)).await.unwrap().form, Form::Origin);
 }
@@ -728,8 +740,11 @@ async fn a_session_fills_the_template_or_a_fresh_one_does() {
         session: Some(&long),
         ..request(&target, Purpose::Tunnel)
     };
+    let accepted = proxy.accepted();
     let error = connector().dial(&prepare(vec![hop]), request).await.unwrap_err();
     assert_eq!((error.blame(), error.retry()), (Blame::Client, Retry::Never));
+    assert_eq!(error.kind(), FailureKind::BadSession);
+    assert_eq!(proxy.accepted(), accepted, "nothing was dialled");
 }
 
 #[tokio::test]

@@ -233,8 +233,9 @@ pub fn read_response<'h, 'b>(
     let (Some(status), Some(version)) = (response.code, response.version) else {
         return Err(HeadError::Malformed("the status line is not complete"));
     };
-    if !(100..=599).contains(&status) {
-        return Err(HeadError::Malformed("the status code is not between 100 and 599"));
+    // Over 599 is no class of RFC 9110 §15, but some servers send it and a recipient treats it as a 5xx.
+    if !(100..=999).contains(&status) {
+        return Err(HeadError::Malformed("the status code is not between 100 and 999"));
     }
     let reason = response.reason.unwrap_or_default();
     Ok(ResponseHead {

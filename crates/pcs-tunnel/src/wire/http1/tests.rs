@@ -120,9 +120,13 @@ fn responses_are_read_with_and_without_reason_and_cr() {
     };
     assert_eq!(read("HTTP/1.0 404\r\n\r\n"), Ok((404, String::new())));
     assert_eq!(read("HTTP/1.1 200 \r\n\r\n"), Ok((200, String::new())));
+    assert_eq!(
+        read("HTTP/1.1 999 Request denied\r\n\r\n"),
+        Ok((999, "Request denied".to_owned()))
+    );
     for bad in [
         "HTTP/1.1 99 X\r\n\r\n",
-        "HTTP/1.1 600 X\r\n\r\n",
+        "HTTP/1.1 099 X\r\n\r\n",
         "HTTP/1.1 2000 X\r\n\r\n",
         "HTTP/3 200 X\r\n\r\n",
         "ICY 200 OK\r\n\r\n",
