@@ -70,13 +70,7 @@ fn json(line: &mut Vec<u8>, level: Level, record: &AccessRecord<'_>) {
     string(line, record.method);
     line.extend_from_slice(br#","target":"#);
     match &record.target {
-        // Names and addresses have no character that JSON would escape.
-        Some(Subject::Tunnel(target)) => {
-            line.push(b'"');
-            target.append_to(line);
-            line.push(b'"');
-        }
-        Some(target) => string(line, &target.to_string()),
+        Some(target) => subject(line, target),
         None => line.extend_from_slice(b"null"),
     }
     line.extend_from_slice(br#","pool":"#);
@@ -147,11 +141,27 @@ fn text(line: &mut Vec<u8>, level: Level, record: &AccessRecord<'_>) {
 }
 
 /// A JSON string; nearly all need no escape.
+/// Writes what was asked for as a JSON string.
+fn subject(line: &mut Vec<u8>, subject: &Subject<'_>) {
+    line.push(b'"');
+    let begin = line.len();
+    subject.append_to(line);
+    if line.get(begin..).is_some_and(is_plain) {
+        line.push(b'"');
+    } else {
+        line.truncate(begin - 1);
+        string(line, &subject.to_string());
+    }
+}
+
+/// Whether JSON escapes nothing of it.
+fn is_plain(text: &[u8]) -> bool {
+    text.iter()
+        .all(|byte| (b' '..=b'~').contains(byte) && *byte != b'"' && *byte != b'\\')
+}
+
 fn string(line: &mut Vec<u8>, text: &str) {
-    if text
-        .bytes()
-        .all(|byte| (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\')
-    {
+    if is_plain(text.as_bytes()) {
         line.push(b'"');
         line.extend_from_slice(text.as_bytes());
         line.push(b'"');

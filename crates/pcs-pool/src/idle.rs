@@ -48,7 +48,8 @@ struct Idle {
     stream: ChainStream,
     form: Form,
     since: Instant,
-    /// The thread whose reactor watches it: using it elsewhere works, but wakes that one each time.
+    /// The thread that used it last, whose reactor watches it: elsewhere each of its events would have to be passed on
+    /// from there, at the price of a wake-up.
     home: ThreadId,
 }
 
@@ -71,8 +72,15 @@ impl IdleStreams {
                 let at = at_home.or_else(|| kept.iter().rposition(serves))?;
                 kept.remove(at)
             };
-            if now.saturating_duration_since(idle.since) < max_age && is_quiet(&mut idle.stream) {
+            if now.saturating_duration_since(idle.since) >= max_age || !is_quiet(&mut idle.stream) {
+                continue;
+            }
+            if idle.home == home {
                 return Some((idle.stream, idle.form));
+            }
+            // One that cannot move is as good as one that has ended.
+            if let Ok(stream) = idle.stream.rehomed() {
+                return Some((stream, idle.form));
             }
         }
     }

@@ -148,18 +148,31 @@ pub enum Subject<'a> {
     Local(&'a str),
 }
 
+impl Subject<'_> {
+    /// Writes what [`Display`](fmt::Display) shows to the end of `out`: it is in every line of the access log.
+    pub fn append_to(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Tunnel(target) => target.append_to(out),
+            Self::Resource { authority, path } => {
+                out.extend_from_slice(b"http://");
+                out.extend_from_slice(authority.as_bytes());
+                out.extend(bare(path));
+            }
+            Self::Local(path) => out.extend(bare(path)),
+        }
+    }
+}
+
+/// A path without its query.
+fn bare(path: &str) -> impl Iterator<Item = u8> {
+    path.bytes().take_while(|byte| !matches!(byte, b'?' | b'#'))
+}
+
 impl fmt::Display for Subject<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bare = |path: &'_ str| {
-            path.split(['?', '#'])
-                .next()
-                .map_or_else(String::new, str::to_owned)
-        };
-        match self {
-            Self::Tunnel(target) => target.fmt(f),
-            Self::Resource { authority, path } => write!(f, "http://{authority}{}", bare(path)),
-            Self::Local(path) => f.write_str(&bare(path)),
-        }
+        let mut text = Vec::new();
+        self.append_to(&mut text);
+        f.write_str(&String::from_utf8_lossy(&text))
     }
 }
 

@@ -77,6 +77,25 @@ impl ChainStream {
         (self.early, self.io)
     }
 
+    /// The same stream, watched by the reactor of the runtime that calls: for whoever takes it over from another
+    /// thread's. Only bare TCP moves; anything else stays where it is and works all the same.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's, where the socket cannot be registered anew.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a runtime with IO.
+    pub fn rehomed(self) -> io::Result<Self> {
+        let Self { early, io } = self;
+        let io = match io {
+            Io::Tcp(stream) => Io::Tcp(TcpStream::from_std(stream.into_std()?)?),
+            io @ (Io::Tls(_) | Io::Other(_)) => io,
+        };
+        Ok(Self { early, io })
+    }
+
     /// What lies below.
     #[must_use]
     pub fn io(&self) -> &Io {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use pcs_models::{Endpoint, FailureKind, Host, TlsOptions};
 use pcs_tunnel::{BoxFuture, ChainStream, NetError, Network, NetworkSettings, OwnListeners, Resolve, relay};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -410,4 +411,37 @@ async fn a_relay_over_tls_delivers_everything_both_ways() {
     assert!(up == payload && down == payload);
     assert_eq!((report.up, report.down, report.spliced), (4 << 20, 4 << 20, 0));
     assert!(report.error.is_none(), "{report:?}");
+}
+
+#[test]
+fn a_stream_that_moves_to_another_runtime_needs_the_first_no_more() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let (first, second) = (runtime(), runtime());
+    let (stream, mut far) = first.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = tokio::net::TcpStream::connect(listener.local_addr().unwrap());
+        let (near, accepted) = tokio::join!(near, listener.accept());
+        let far = accepted.unwrap().0.into_std().unwrap();
+        (
+            ChainStream::from(near.unwrap()).rewound(Bytes::from_static(b"early ")),
+            far,
+        )
+    });
+    let mut stream = second.block_on(async { stream.rehomed().unwrap() });
+    drop(first);
+    second.block_on(async move {
+        far.set_nonblocking(false).unwrap();
+        let teller = std::thread::spawn(move || {
+            std::io::Write::write_all(&mut far, b"and late").unwrap();
+        });
+        let mut said = String::new();
+        stream.read_to_string(&mut said).await.unwrap();
+        assert_eq!(said, "early and late");
+        teller.join().unwrap();
+    });
 }
