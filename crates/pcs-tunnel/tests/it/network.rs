@@ -424,8 +424,9 @@ fn a_stream_that_moves_to_another_runtime_needs_the_first_no_more() {
     let (first, second) = (runtime(), runtime());
     let (stream, mut far) = first.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let near = tokio::net::TcpStream::connect(listener.local_addr().unwrap());
-        let (near, accepted) = tokio::join!(near, listener.accept());
+        let near = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        near.set_nonblocking(true).unwrap();
+        let accepted = listener.accept().await;
         let far = accepted.unwrap().0.into_std().unwrap();
         (
             ChainStream::from(near.unwrap()).rewound(Bytes::from_static(b"early ")),
@@ -437,7 +438,7 @@ fn a_stream_that_moves_to_another_runtime_needs_the_first_no_more() {
     second.block_on(async move {
         far.set_nonblocking(false).unwrap();
         let teller = std::thread::spawn(move || {
-            std::io::Write::write_all(&mut far, b"and late").unwrap();
+            io::Write::write_all(&mut far, b"and late").unwrap();
         });
         let mut said = String::new();
         stream.read_to_string(&mut said).await.unwrap();
