@@ -429,7 +429,7 @@ fn a_stream_that_moves_to_another_runtime_needs_the_first_no_more() {
         let accepted = listener.accept().await;
         let far = accepted.unwrap().0.into_std().unwrap();
         (
-            ChainStream::from(near.unwrap()).rewound(Bytes::from_static(b"early ")),
+            ChainStream::from(TcpStream::from_std(near).unwrap()).rewound(Bytes::from_static(b"early ")),
             far,
         )
     });
