@@ -1,7 +1,8 @@
-//! Giving memory back after a burst.
+//! Giving memory back after a burst, and after much traffic.
 //!
-//! The C library keeps what is freed for later. After thousands of tunnels have ended that is most of what the process
-//! holds, and nothing of it comes back by itself. So once the tide has gone out, the library is asked to return it.
+//! The C library keeps what is freed for later. After thousands of tunnels at once that is most of what the process
+//! holds, after a million one by one it is a little, and nothing of it comes back by itself. So once the tide has gone
+//! out, the library is asked to return it.
 
 use std::time::Duration;
 
@@ -13,33 +14,39 @@ use crate::core::Core;
 const TICK: Duration = Duration::from_secs(1);
 /// Connections at once that make a burst: fewer leave nothing worth a call.
 const BURST: usize = 256;
+/// Requests after which the heap has holes, however few there were at once.
+const MUCH: u64 = 50_000;
 
-/// High water of the connections since memory was last given back.
+/// High water of the connections, and the requests, since memory was last given back.
 #[derive(Debug, Default)]
 struct Tide {
     high: usize,
+    served: u64,
 }
 
 impl Tide {
-    /// Takes the connections of now; says whether a burst is over.
-    fn has_gone_out(&mut self, now: usize) -> bool {
+    /// Takes the connections of now and the requests so far; says whether there is something to give back, and a lull
+    /// to do it in.
+    fn has_gone_out(&mut self, now: usize, served: u64) -> bool {
         self.high = self.high.max(now);
-        let over = self.high >= BURST && now <= self.high / 4;
+        let worth = self.high >= BURST || served.saturating_sub(self.served) >= MUCH;
+        let over = worth && now <= self.high / 4;
         if over {
-            self.high = now;
+            (self.high, self.served) = (now, served);
         }
         over
     }
 }
 
-/// Gives memory back after each burst, for ever.
+/// Gives memory back in each lull after a burst or much traffic, for ever.
 pub(crate) async fn watch(core: &Core) {
     let mut tide = Tide::default();
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if tide.has_gone_out(core.shared.active_connections()) {
+        let (succeeded, failed) = core.metrics.totals();
+        if tide.has_gone_out(core.shared.active_connections(), succeeded + failed) {
             // It takes milliseconds and a lock of the allocator at a time: not on a thread that others wait for.
             let done = tokio::task::spawn_blocking(give_back).await;
             tracing::debug!(event = "memory_given_back", ok = done.is_ok());
@@ -72,12 +79,29 @@ mod tests {
         let mut tide = Tide::default();
         let over: Vec<bool> = [0, 255, 3, 256, 65, 64, 64, 0, 5000, 1251, 1250, 0, 300, 10]
             .into_iter()
-            .map(|now| tide.has_gone_out(now))
+            .map(|now| tide.has_gone_out(now, 0))
             .collect();
         let expected = [
             false, false, false, false, false, true, false, false, false, false, true, true, false, true,
         ];
         assert_eq!(over, expected);
+    }
+
+    #[test]
+    fn much_traffic_counts_in_its_first_lull() {
+        let mut tide = Tide::default();
+        let over: Vec<bool> = [
+            (32, 49_999),
+            (8, 49_999),
+            (9, 50_000),
+            (8, 50_000),
+            (0, 60_000),
+            (0, 100_000),
+        ]
+        .into_iter()
+        .map(|(now, served)| tide.has_gone_out(now, served))
+        .collect();
+        assert_eq!(over, [false, false, false, true, false, true]);
     }
 
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
