@@ -117,6 +117,8 @@ impl Permit {
 enum Kind {
     Ordinary,
     Trial,
+    /// A trial that gave its place back before anybody knew how it went.
+    Late,
     Forced,
 }
 
@@ -261,6 +263,20 @@ impl Breaker {
         }
     }
 
+    /// Gives a trial's place back while how it went still has to show. Its word counts as before, for as long as the
+    /// state does not change.
+    pub fn vacate(&self, permit: &mut Permit, settings: &Settings) {
+        if permit.kind != Kind::Trial {
+            return;
+        }
+        permit.kind = Kind::Late;
+        let mut inner = self.inner.lock();
+        if permit.generation == inner.generation {
+            inner.trials = inner.trials.saturating_sub(1);
+            self.publish(&inner, settings);
+        }
+    }
+
     /// Tells what came of an attempt, and gives its permit back.
     ///
     /// Nothing happens where the state changed since the permit was given.
@@ -381,7 +397,7 @@ impl Inner {
     fn fail(&mut self, permit: &Permit, settings: &Settings, now: u64) -> Option<Transition> {
         match self.state {
             State::Closed => self.failures = self.failures.saturating_add(1),
-            State::HalfOpen if permit.kind == Kind::Trial => {}
+            State::HalfOpen if matches!(permit.kind, Kind::Trial | Kind::Late) => {}
             State::HalfOpen | State::Open => return None,
         }
         if self.state == State::Closed && self.failures < settings.failure_threshold.max(1) {

@@ -96,6 +96,7 @@ impl Changes {
         let registry = inner.registry_of(&settings, pools.collect(), &before);
         if self.base.corporate != settings.corporate {
             inner.outage.reset(settings.corporate.is_some());
+            inner.hearsay.forget();
         }
         inner.registry.store(Arc::new(registry));
         let applied = build.finish(&inner.departed);

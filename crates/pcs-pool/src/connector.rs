@@ -23,7 +23,7 @@ use crate::member::{Dialing, Member};
 use crate::pool::Pool;
 use crate::registry::{Steered, exhausted};
 use crate::traffic::InFlight;
-use crate::trail::{Handed, Trail, Unheard};
+use crate::trail::{Failure, Handed, Trail, Unheard};
 use crate::warm::WarmChains;
 use crate::{Pools, WarmConnections};
 
@@ -37,6 +37,13 @@ impl Connect for Pools {
 struct Found {
     dialed: Dialed,
     reused: bool,
+}
+
+/// What came of one attempt through a member.
+struct Tried {
+    result: Result<Found, DialError>,
+    /// Whether the chain was built from the ground up: one that stood before tells nothing new of its first hop.
+    fresh: bool,
 }
 
 impl Inner {
@@ -74,7 +81,7 @@ impl Inner {
                 tokio::time::sleep(pause).await;
             }
             let Some(chosen) = self.choose(pool, request, &mut trail, fresh) else {
-                trail.give_up(&request.target, Unheard::Nobody, Instant::now());
+                self.give_up(&mut trail, &request.target, Unheard::Nobody, Instant::now());
                 return Err(last.unwrap_or_else(|| {
                     exhausted("no usable proxy is left in the pool").in_pool(pool.name().clone())
                 }));
@@ -85,8 +92,14 @@ impl Inner {
                 failure: None,
             });
             let in_flight = InFlight::begin(chosen.member());
-            let error = match self.attempt(&chosen, request).await {
-                Ok(found) => return Ok(self.hand_out(pool, chosen, found, in_flight, request, trail)),
+            let Tried { result, fresh: built } = self.attempt(&chosen, request).await;
+            let error = match result {
+                Ok(found) => {
+                    if built {
+                        self.corporate_proven(chosen.member(), chosen.began);
+                    }
+                    return Ok(self.hand_out(pool, chosen, found, in_flight, request, trail));
+                }
                 Err(error) => error.in_pool(chosen.leave.pool().name().clone()),
             };
             drop(in_flight);
@@ -97,7 +110,7 @@ impl Inner {
             }
             let judgement = self.judge(&error);
             let began = chosen.began;
-            self.note_failure(chosen, request, &mut trail, &error, judgement);
+            self.note_failure((chosen, built), request, &mut trail, &error, judgement);
             let now = Instant::now();
             let another = judgement.next == Next::Another;
             let plea = Plea {
@@ -110,7 +123,8 @@ impl Inner {
                 .then(|| self.grant(pool, &mut trail, &plea, now))
                 .flatten();
             if trail.pause.is_none() {
-                let agreed = trail.give_up(&request.target, self.unheard(pool, another), now);
+                let unheard = self.unheard(pool, another);
+                let agreed = self.give_up(&mut trail, &request.target, unheard, now);
                 let at_target = agreed && error.blame() == Blame::Target;
                 return Err(if at_target {
                     error.at(HopName::target())
@@ -125,7 +139,8 @@ impl Inner {
     }
 
     /// One attempt through one member: a kept stream, or a dial.
-    async fn attempt(&self, chosen: &Chosen, request: &ConnectRequest) -> Result<Found, DialError> {
+    async fn attempt(&self, chosen: &Chosen, request: &ConnectRequest) -> Tried {
+        let kept = |result| Tried { result, fresh: false };
         let lane = chosen.lane();
         if request.purpose == Purpose::Forward && !chosen.fresh {
             let max_age = self.registry.load().tunnel.idle_for;
@@ -134,28 +149,31 @@ impl Inner {
                     .take(&request.target, request.session.as_ref(), chosen.began, max_age)
             {
                 let timings = Vec::new();
-                return Ok(Found {
+                return kept(Ok(Found {
                     dialed: Dialed {
                         stream,
                         form,
                         timings,
                     },
                     reused: true,
-                });
+                }));
             }
         }
         if !chosen.fresh
             && let Some(found) = self.finish_warm(lane, request, chosen).await
         {
-            return found;
+            return kept(found);
         }
         let dialing = Dialing::begin(chosen.member(), chosen.began);
         let dialed = self.dial(lane, request, chosen.deadline).await;
         dialing.finish(Instant::now());
-        Ok(Found {
-            dialed: dialed?,
-            reused: false,
-        })
+        Tried {
+            result: dialed.map(|dialed| Found {
+                dialed,
+                reused: false,
+            }),
+            fresh: true,
+        }
     }
 
     /// By a chain that stands already, where one does; `None` where a fresh one has to be dialled.
@@ -294,13 +312,14 @@ impl Inner {
                 tracing::warn!(%error, "Corporate proxy keeps silent, no rotating proxy is charged meanwhile");
             }
             trail.forgive();
+            self.hearsay.forget();
         }
     }
 
     /// Writes a failed attempt down wherever it counts.
     fn note_failure(
         &self,
-        chosen: Chosen,
+        (chosen, fresh): (Chosen, bool),
         request: &mut ConnectRequest,
         trail: &mut Trail,
         error: &DialError,
@@ -327,11 +346,19 @@ impl Inner {
         if error.blame() != Blame::Target || error.status().is_none() {
             trail.leave(chosen.member());
         }
-        let silence = is_silence(error).then_some(chosen.began);
         if judgement.outage {
             trail.forgive();
         } else {
-            trail.fail(chosen.leave, judgement.charge, silence, now);
+            let failure = Failure {
+                charge: judgement.charge,
+                began: chosen.began,
+                silent: is_silence(error),
+            };
+            if fresh && failure.charge == Charge::Doubtful && !failure.silent {
+                // This member was reached, so the corporate proxy lives, and told the truth about others.
+                self.corporate_proven(member, chosen.began);
+            }
+            trail.fail(chosen.leave, &failure, &self.hearsay, now);
             self.suspect_corporate(trail, error);
         }
     }

@@ -17,7 +17,7 @@ use crate::member::Member;
 use crate::pool::Pool;
 use crate::registry::Way;
 use crate::traffic::{InFlight, Traffic};
-use crate::trail::{Handed, Trail};
+use crate::trail::{Failure, Handed, Trail};
 
 /// Nobody but the member asks for proxy credentials.
 const UNWELCOME: Judgement = Judgement {
@@ -77,8 +77,12 @@ impl MemberGuard {
         if kind != FailureKind::Status {
             trail.leave(leave.member());
         }
-        let silence = (kind == FailureKind::Timeout).then_some(forwarding.picked_at);
-        trail.fail(leave, judgement.charge, silence, now);
+        let failure = Failure {
+            charge: judgement.charge,
+            began: forwarding.picked_at,
+            silent: kind == FailureKind::Timeout,
+        };
+        trail.fail(leave, &failure, &self.inner.hearsay, now);
         let another = replayable && judgement.next == Next::Another;
         let (began, deadline) = (forwarding.picked_at, forwarding.deadline);
         let plea = Plea {
@@ -97,7 +101,8 @@ impl MemberGuard {
                 Verdict::Retry
             }
             None => {
-                trail.give_up(&self.target, self.inner.unheard(&self.pool, another), now);
+                let unheard = self.inner.unheard(&self.pool, another);
+                self.inner.give_up(&mut trail, &self.target, unheard, now);
                 Verdict::Pass
             }
         }

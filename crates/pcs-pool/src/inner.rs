@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use pcs_models::{FailureKind, ProxyId, SessionId};
+use pcs_models::{FailureKind, ProxyId, SessionId, Target};
 use pcs_tunnel::{Dial, DialError};
 use rand::{Rng, RngExt};
 use tokio::time::Instant;
@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::Events;
 use crate::blame::{Charge, Judgement, is_silence, judge};
 use crate::changes::Changes;
+use crate::hearsay::Hearsay;
 use crate::lane::Lane;
 use crate::member::Member;
 use crate::outage::Outage;
@@ -48,6 +49,7 @@ pub(crate) struct Inner {
     pub(crate) dial: Arc<dyn Dial>,
     pub(crate) events: Arc<dyn Events>,
     pub(crate) outage: Arc<Outage>,
+    pub(crate) hearsay: Hearsay,
     pub(crate) epoch: Instant,
     pub(crate) direct_traffic: Arc<Traffic>,
     pub(crate) corporate_traffic: Arc<Traffic>,
@@ -68,6 +70,7 @@ impl Inner {
             if self.outage.begin() {
                 tracing::warn!(%error, "Corporate proxy is down, no rotating proxy is charged meanwhile");
             }
+            self.hearsay.forget();
         } else if matches!(judgement.charge, Charge::Hearsay | Charge::Doubtful) && !is_silence(error) {
             self.corporate_answered(Instant::now());
         }
@@ -92,6 +95,23 @@ impl Inner {
         if self.outage.hear(now) {
             tracing::info!("Corporate proxy is back");
         }
+    }
+
+    /// A chain to `member`, `begun` then and built from the ground up, stands.
+    pub(crate) fn corporate_proven(&self, member: &Member, begun: Instant) {
+        if self.outage.applies() {
+            self.hearsay.refute(member, begun, &self.outage);
+        }
+    }
+
+    /// A request failed for good. Says whether two members agreed that its target is at fault.
+    pub(crate) fn give_up(&self, trail: &mut Trail, target: &Target, unheard: Unheard, now: Instant) -> bool {
+        if unheard == Unheard::Nobody
+            && let Some(member) = trail.accused()
+        {
+            self.hearsay.believe(member, now);
+        }
+        trail.give_up(target, unheard, now)
     }
 
     /// A request of a session got through `member`, which was picked for `asked` from `found`: the session is

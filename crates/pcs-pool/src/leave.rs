@@ -54,6 +54,16 @@ impl Leave {
         &self.member
     }
 
+    /// How it went shows later: a trial's place is free again.
+    pub(crate) fn vacate(&mut self) {
+        let Some(permit) = self.permit.as_mut().filter(|permit| permit.is_trial()) else {
+            return;
+        };
+        let settings = *self.pool.snapshot().breaker();
+        self.member.breaker().vacate(permit, &settings);
+        self.pool.refresh(&self.member, Instant::now());
+    }
+
     /// Says how it went. Only the first word counts.
     pub(crate) fn record(&mut self, outcome: Outcome, now: Instant) {
         let Some(permit) = self.permit.take() else { return };

@@ -29,6 +29,7 @@ mod connector;
 mod error;
 mod events;
 mod guard;
+mod hearsay;
 mod idle;
 mod inner;
 mod lane;

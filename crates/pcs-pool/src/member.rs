@@ -11,6 +11,7 @@ use pcs_health::ewma::{Latency, PeakLatency, Success};
 use pcs_models::{PoolName, ProxyId};
 use tokio::time::Instant;
 
+use crate::hearsay::Accused;
 use crate::suspicion::Suspicion;
 use crate::traffic::{HasTraffic, Traffic};
 use crate::{Circuit, Health, MemberSpec};
@@ -54,6 +55,8 @@ pub struct Member {
     pub(crate) doubts: Suspicion,
     /// Tunnels that stood and died before a byte came down.
     pub(crate) lies: Suspicion,
+    /// Whether the corporate proxy told against it among others.
+    pub(crate) accused: Accused,
     traffic: Traffic,
     tags: Mutex<Arc<BTreeMap<String, String>>>,
     check: Mutex<CheckRecord>,
@@ -79,6 +82,7 @@ impl Member {
             breaker: Breaker::new(now.into_std()),
             doubts: Suspicion::default(),
             lies: Suspicion::default(),
+            accused: Accused::default(),
             traffic: Traffic::default(),
             tags: Mutex::new(Arc::new(spec.tags.clone())),
             check: Mutex::new(CheckRecord::default()),

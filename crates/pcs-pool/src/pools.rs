@@ -11,6 +11,7 @@ use pcs_tunnel::{Dial, Via};
 use tokio::time::Instant;
 
 use crate::changes::{Applied, Changes, new_entry};
+use crate::hearsay::Hearsay;
 use crate::inner::{Departed, Inner, RetryCounters};
 use crate::lane::Lane;
 use crate::member::{CheckRecord, Member};
@@ -81,6 +82,7 @@ impl Pools {
             dial,
             events,
             outage: Arc::new(Outage::new(epoch)),
+            hearsay: Hearsay::default(),
             epoch,
             direct_traffic,
             corporate_traffic: Arc::default(),

@@ -7,6 +7,7 @@ use pcs_models::{FailureKind, ProxyId, Target};
 use tokio::time::Instant;
 
 use crate::blame::Charge;
+use crate::hearsay::Hearsay;
 use crate::leave::Leave;
 use crate::member::Member;
 use crate::pool::Pool;
@@ -18,8 +19,10 @@ pub(crate) struct Trail {
     pub(crate) tried: Vec<Arc<Member>>,
     /// Members among them that a session does not stay with: those that gave no answer at all.
     left: Vec<ProxyId>,
-    /// Failures not settled yet.
-    pending: Vec<Pending>,
+    /// Failures that may be the target's.
+    doubtful: Vec<Doubtful>,
+    /// Members that the corporate proxy told against, and since when it kept silent where it said nothing at all.
+    told: Vec<(Arc<Member>, Option<Instant>)>,
     /// Retries made or granted.
     pub(crate) retries: u32,
     /// A kept stream turned out stale: this member once more, by a fresh dial.
@@ -55,36 +58,43 @@ pub(crate) enum Unheard {
     Refused,
 }
 
-struct Pending {
+/// A failed attempt.
+pub(crate) struct Failure {
+    pub(crate) charge: Charge,
+    pub(crate) began: Instant,
+    /// Whether nobody said a word.
+    pub(crate) silent: bool,
+}
+
+struct Doubtful {
     leave: Leave,
-    charge: Charge,
-    /// When the attempt began, if it came to nothing but silence.
-    silence: Option<Instant>,
+    began: Instant,
+    silent: bool,
 }
 
 impl Trail {
-    /// Notes a failed attempt; what is proven is charged at once. `silence` is when it began, where nobody said a word:
-    /// that is charged only if no outage of the corporate proxy explains it.
-    pub(crate) fn fail(&mut self, leave: Leave, charge: Charge, silence: Option<Instant>, now: Instant) {
+    /// Notes a failed attempt; what is proven is charged at once. Silence is charged only if no outage of the corporate
+    /// proxy explains it.
+    pub(crate) fn fail(&mut self, leave: Leave, failure: &Failure, hearsay: &Hearsay, now: Instant) {
         if !self.tried.iter().any(|tried| Arc::ptr_eq(tried, leave.member())) {
             self.tried.push(Arc::clone(leave.member()));
         }
-        if silence.is_some_and(|since| leave.pool().outage().covers(since)) {
+        let Failure {
+            charge,
+            began,
+            silent,
+        } = *failure;
+        if silent && leave.pool().outage().covers(began) {
             return;
         }
         match charge {
             Charge::Excused => {}
             Charge::Proven => Pool::charge(leave, 1, now),
-            Charge::Hearsay | Charge::Doubtful => {
-                if charge == Charge::Doubtful && silence.is_none() {
-                    // This member was reached, so the corporate proxy lives, and told the truth about others.
-                    self.charge_hearsay_but(leave.member(), now);
-                }
-                self.pending.push(Pending {
-                    leave,
-                    charge,
-                    silence,
-                });
+            Charge::Doubtful => self.doubtful.push(Doubtful { leave, began, silent }),
+            Charge::Hearsay => {
+                let member = Arc::clone(leave.member());
+                self.told.push((member, silent.then_some(began)));
+                hearsay.note(leave, (began, now), silent);
             }
         }
     }
@@ -107,72 +117,54 @@ impl Trail {
 
     /// Since when the corporate proxy has kept silent about one member after the other, two at least.
     pub(crate) fn hushed(&self) -> Option<Instant> {
-        let silent = |pending: &&Pending| pending.charge == Charge::Hearsay && pending.silence.is_some();
-        let mut silent = self.pending.iter().filter(silent);
-        let first = silent.next()?;
-        let another = silent.any(|other| !Arc::ptr_eq(first.leave.member(), other.leave.member()));
-        first.silence.filter(|_| another)
+        let mut silent = self.told.iter().filter(|(_, silence)| silence.is_some());
+        let (first, since) = silent.next()?;
+        let another = silent.any(|(other, _)| !Arc::ptr_eq(first, other));
+        since.filter(|_| another)
     }
 
     /// The request went well through `member`: whoever failed it before is charged.
     pub(crate) fn succeed(&mut self, member: &Arc<Member>, now: Instant) {
-        for pending in self.pending.drain(..) {
-            let outage = pending.leave.pool().outage();
-            let explained = pending.silence.is_some_and(|since| outage.covers(since));
-            if !explained && !Arc::ptr_eq(pending.leave.member(), member) {
-                Pool::charge(pending.leave, 1, now);
+        for Doubtful { leave, began, silent } in self.doubtful.drain(..) {
+            let explained = silent && leave.pool().outage().covers(began);
+            if !explained && !Arc::ptr_eq(leave.member(), member) {
+                Pool::charge(leave, 1, now);
             }
         }
     }
 
     /// The corporate proxy is down: nobody is charged.
     pub(crate) fn forgive(&mut self) {
-        self.pending.clear();
+        self.doubtful.clear();
+        self.told.clear();
     }
 
-    /// The request failed for good. Members that agree are believed: nobody is charged. One alone is charged
-    /// where the corporate proxy told against it, else remembered until enough targets failed through it; but where
-    /// only budget or time forbade to ask another member, one alone proves nothing and is remembered by nobody.
+    /// One of those that the corporate proxy told against.
+    pub(crate) fn accused(&self) -> Option<&Member> {
+        self.told.first().map(|(member, _)| &**member)
+    }
+
+    /// The request failed for good. Members that agree are believed: nobody is charged. One alone is remembered until
+    /// enough targets failed through it; but where only budget or time forbade to ask another member, one alone proves
+    /// nothing and is remembered by nobody.
     ///
     /// Says whether two members agreed that the target is at fault.
     pub(crate) fn give_up(&mut self, target: &Target, unheard: Unheard, now: Instant) -> bool {
-        let agreed = |charge: Charge| {
-            let mut members = self
-                .pending
-                .iter()
-                .filter(|pending| pending.charge == charge)
-                .map(|pending| pending.leave.member());
-            let first = members.next();
-            first.is_some_and(|first| members.any(|other| !Arc::ptr_eq(first, other)))
-        };
-        let (hearsay_agreed, target_agreed) = (agreed(Charge::Hearsay), agreed(Charge::Doubtful));
-        let (mut told, mut doubted) = (hearsay_agreed, target_agreed);
-        for pending in self.pending.drain(..) {
-            let done = if pending.charge == Charge::Hearsay {
-                &mut told
-            } else {
-                &mut doubted
-            };
-            // A member tried again and again by one request fails once.
-            if std::mem::replace(done, true) {
-                continue;
-            }
-            match pending.charge {
-                Charge::Hearsay => Pool::charge(pending.leave, 1, now),
-                _ if unheard == Unheard::Refused => {}
-                _ => Pool::doubt(pending.leave, target, unheard, now),
-            }
+        self.told.clear();
+        let mut members = self.doubtful.iter().map(|doubtful| doubtful.leave.member());
+        let agreed = members
+            .next()
+            .is_some_and(|first| members.any(|other| !Arc::ptr_eq(first, other)));
+        // A member tried again and again by one request fails once.
+        let first = self
+            .doubtful
+            .drain(..)
+            .next()
+            .filter(|_| !agreed && unheard != Unheard::Refused);
+        if let Some(doubtful) = first {
+            Pool::doubt(doubtful.leave, target, unheard, now);
         }
-        target_agreed
-    }
-
-    fn charge_hearsay_but(&mut self, member: &Arc<Member>, now: Instant) {
-        let settled = |pending: &mut Pending| {
-            pending.charge == Charge::Hearsay && !Arc::ptr_eq(pending.leave.member(), member)
-        };
-        for pending in self.pending.extract_if(.., settled) {
-            Pool::charge(pending.leave, 1, now);
-        }
+        agreed
     }
 }
 

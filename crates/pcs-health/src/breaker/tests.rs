@@ -321,6 +321,8 @@ fn threads_never_hold_more_trials_than_allowed_and_leave_none_behind() {
 enum Step {
     Admit,
     Force,
+    /// Which of the permits in hand gives its place back before it is recorded.
+    Vacate(usize),
     /// Which of the permits in hand is recorded, and how.
     Record(usize, Outcome),
     Pass(u64),
@@ -336,6 +338,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => Just(Step::Admit),
         1 => Just(Step::Force),
+        1 => any::<usize>().prop_map(Step::Vacate),
         4 => (any::<usize>(), outcome).prop_map(|(which, outcome)| Step::Record(which, outcome)),
         1 => (0u64..40).prop_map(Step::Pass),
     ]
@@ -440,7 +443,14 @@ proptest! {
                     }
                     prop_assert_eq!(moved, (before != model.state).then_some(model.state));
                 }
-                Step::Record(..) => {}
+                Step::Vacate(which) if !hand.is_empty() => {
+                    let at = which % hand.len();
+                    let (permit, given, _) = &mut hand[at];
+                    model.trials -= u32::from(permit.is_trial() && *given == model.changes);
+                    fixture.breaker.vacate(permit, &settings);
+                    prop_assert!(!permit.is_trial());
+                }
+                Step::Vacate(_) | Step::Record(..) => {}
                 Step::Pass(seconds) => fixture.now += Duration::from_secs(seconds),
             }
             prop_assert_eq!(fixture.breaker.state(), model.state);

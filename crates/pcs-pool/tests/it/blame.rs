@@ -262,40 +262,6 @@ async fn members_that_break_off_while_the_corporate_proxy_dies_are_not_charged()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_corporate_502_for_one_member_is_that_members() {
-    let world = World::new();
-    let pools = world.pools(behind_corporate(many(2)));
-    world.set("p0", Manner::CorporateSays(502));
-    for _ in 0..12 {
-        assert_eq!(tunnel(&pools, "t:443").await.unwrap(), "p1");
-    }
-    assert_eq!(circuit(&pools, "p0"), Circuit::Open);
-    assert_eq!(circuit(&pools, "p1"), Circuit::Closed);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_corporate_502_for_all_members_is_nobodys() {
-    let world = World::new();
-    let pools = world.pools(behind_corporate(many(5)));
-    world.set_corporate(Corporate::CannotReach);
-    for number in 0..200 {
-        tunnel(&pools, &format!("t{number}:443")).await.unwrap_err();
-    }
-    assert!(all_closed(&pools));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_corporate_502_for_the_only_member_counts_as_its_own() {
-    let world = World::new();
-    let pools = world.pools(behind_corporate(many(1)));
-    world.set("p0", Manner::CorporateSays(502));
-    for _ in 0..5 {
-        tunnel(&pools, "t:443").await.unwrap_err();
-    }
-    assert_eq!(circuit(&pools, "p0"), Circuit::Open);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_corporate_403_for_one_member_tries_another_and_charges_nobody() {
     let world = World::new();
     let pools = world.pools(behind_corporate(many(2)));

@@ -9,6 +9,7 @@ mod blame;
 mod changes;
 mod exhausted;
 mod forward;
+mod hearsay;
 mod load;
 mod real;
 mod retry;
