@@ -1,21 +1,22 @@
 //! Prometheus metrics: recorded by atomics, encoded when somebody asks.
 
-mod histogram;
 mod page;
 mod process;
 mod series;
 mod text;
+mod window;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use pcs_models::{Durations, Traffic};
 use pcs_pool::{AttemptReport, Pools};
 
 pub use page::Gauges;
 
-use histogram::{Histogram, Window};
-use series::SeriesTable;
+use series::Shares;
+use window::Window;
 
 /// The place of a stretch of the way that a connect time belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,15 +48,16 @@ pub enum RequestEnd<'a> {
     Rejected(&'a str),
 }
 
-/// Everything that is counted on the request path. Recording takes no lock; a proxy's own series are found in a
-/// table that is replaced whole when proxies come.
+/// Everything that is counted on the request path and is not one proxy's own. Recording takes no lock and looks nothing
+/// up: a proxy's own counters come with the request.
 pub struct Metrics {
     begun: Instant,
     requests: Window,
-    durations: Histogram,
-    duration_sum_micros: AtomicU64,
-    hops: [Histogram; 3],
-    series: SeriesTable,
+    durations: Durations,
+    hops: [Durations; 3],
+    shares: Shares,
+    /// Requests that went no way at all.
+    none: Traffic,
     rejected: series::Labelled,
     succeeded: AtomicU64,
     failed: AtomicU64,
@@ -74,10 +76,10 @@ impl Metrics {
         Self {
             begun: now,
             requests: Window::default(),
-            durations: Histogram::default(),
-            duration_sum_micros: AtomicU64::new(0),
+            durations: Durations::default(),
             hops: Default::default(),
-            series: SeriesTable::new(max_series),
+            shares: Shares::new(max_series),
+            none: Traffic::default(),
             rejected: series::Labelled::default(),
             succeeded: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -86,31 +88,27 @@ impl Metrics {
 
     /// How many proxies may have series of their own from now on.
     pub fn set_max_series(&self, max_series: usize) {
-        self.series.set_max(max_series);
+        self.shares.set_max(max_series);
     }
 
-    /// A request ended. `elapsed` is the time until the chain was up or the response head came.
-    pub fn request(&self, end: RequestEnd<'_>, proxy: &str, elapsed: Duration, now: Instant) {
-        let series = match end {
+    /// A request ended. `traffic` are the counters of the last way it took, if it took one; `elapsed` is the time until
+    /// the chain was up or the response head came.
+    pub fn request(&self, end: RequestEnd<'_>, traffic: Option<&Traffic>, elapsed: Duration, now: Instant) {
+        let well = match end {
             RequestEnd::Rejected(reason) => {
                 self.rejected.add(reason);
                 return;
             }
-            RequestEnd::Success | RequestEnd::Error => self.series.get(proxy),
+            RequestEnd::Success => true,
+            RequestEnd::Error => false,
         };
-        let (total, own) = if end == RequestEnd::Success {
-            (&self.succeeded, &series.succeeded)
-        } else {
-            (&self.failed, &series.failed)
-        };
+        let total = if well { &self.succeeded } else { &self.failed };
         // Relaxed, here and below: counters that are read one by one.
         total.fetch_add(1, Relaxed);
-        own.fetch_add(1, Relaxed);
+        traffic.unwrap_or(&self.none).count_end(well);
         self.durations.record(elapsed);
         self.requests
             .record(elapsed, now.saturating_duration_since(self.begun));
-        self.duration_sum_micros
-            .fetch_add(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX), Relaxed);
     }
 
     /// A client was refused outside of any request (a limit, an address, another protocol).
@@ -134,10 +132,7 @@ impl Metrics {
             }
         }
         if let (Some(member), None) = (report.member, report.failure) {
-            self.series
-                .get(member.id().as_str())
-                .connects
-                .record(report.elapsed);
+            member.traffic().count_connect(report.elapsed);
         }
     }
 

@@ -38,7 +38,7 @@ impl Access for Observer {
         };
         let elapsed = record.connect.unwrap_or(record.duration);
         self.metrics
-            .request(end, record.proxy, elapsed, record.at.into_std());
+            .request(end, record.traffic, elapsed, record.at.into_std());
     }
 
     fn finished(&self, record: &AccessRecord<'_>) {

@@ -24,9 +24,11 @@ mod chain;
 mod failure;
 mod name;
 mod secret;
+mod traffic;
 
 pub use address::{AddressError, Endpoint, Host, Target};
 pub use chain::{AuthScheme, ChainError, ChainSpec, Hop, HopIndex, Protocol, TlsOptions, UnknownProtocol};
 pub use failure::{Blame, FailureKind, Retry};
 pub use name::{HopName, NameError, PoolName, ProxyId, SessionId};
 pub use secret::{Credentials, CredentialsError, Secret};
+pub use traffic::{DURATION_BOUNDS, Durations, ErrorLabel, Traffic};

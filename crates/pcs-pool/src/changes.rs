@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use pcs_models::{ChainSpec, PoolName, ProxyId};
+use pcs_models::{ChainSpec, PoolName, ProxyId, Traffic};
 use pcs_tunnel::Via;
 use tokio::time::Instant;
 
@@ -168,7 +168,6 @@ struct Build {
     added: Vec<ProxyId>,
     changed: Vec<ProxyId>,
     retired: Vec<Arc<Lane>>,
-    left: Vec<Arc<Member>>,
 }
 
 impl Build {
@@ -184,7 +183,6 @@ impl Build {
             added: Vec::new(),
             changed: Vec::new(),
             retired: Vec::new(),
-            left: Vec::new(),
         }
     }
 
@@ -198,16 +196,15 @@ impl Build {
     fn entry(&mut self, pool: &PoolName, spec: &MemberSpec, chain: ChainSpec, serial: &mut u64) -> Entry {
         let Some((old_pool, old)) = self.old.remove(&spec.id) else {
             self.added.push(spec.id.clone());
-            return new_entry(pool, spec, chain, serial);
+            return new_entry(pool, spec, chain, serial, Arc::default());
         };
         if old.spec() != *spec || old_pool != *pool {
             self.changed.push(spec.id.clone());
         }
         if !old.hop.is_same_proxy(&spec.hop) || old_pool != *pool {
-            // The same id for another proxy: nothing that was learnt is true of it.
+            // The same id for another proxy: nothing that was learnt is true of it. What was counted was, of the id.
             self.retired.push(old.lane);
-            self.left.push(old.member);
-            return new_entry(pool, spec, chain, serial);
+            return new_entry(pool, spec, chain, serial, old.member.counters());
         }
         old.member.update(spec);
         let lane = if old.lane.serves(&chain, spec.reuse) {
@@ -226,7 +223,6 @@ impl Build {
 
     /// Closes kept streams of what is gone, and keeps its sums.
     fn finish(self, departed: &Departed) -> Applied {
-        self.left.iter().for_each(|member| departed.take(member));
         self.old
             .values()
             .for_each(|(_, entry)| departed.take(&entry.member));
@@ -243,10 +239,16 @@ impl Build {
 }
 
 /// A member nobody knew before.
-pub(crate) fn new_entry(pool: &PoolName, spec: &MemberSpec, chain: ChainSpec, serial: &mut u64) -> Entry {
+pub(crate) fn new_entry(
+    pool: &PoolName,
+    spec: &MemberSpec,
+    chain: ChainSpec,
+    serial: &mut u64,
+    traffic: Arc<Traffic>,
+) -> Entry {
     *serial += 1;
     Entry {
-        member: Arc::new(Member::new(pool.clone(), spec, *serial, Instant::now())),
+        member: Arc::new(Member::new(pool.clone(), spec, *serial, traffic, Instant::now())),
         lane: Arc::new(Lane::new(chain, spec.reuse)),
         hop: Arc::new(spec.hop.clone()),
         origin: spec.origin,

@@ -9,7 +9,7 @@ use choose::Chosen;
 use parking_lot::Mutex;
 use pcs_models::{Blame, FailureKind, HopName, SessionId};
 use pcs_tunnel::{
-    Attempt, BoxFuture, Connect, ConnectRequest, Connected, DialError, DialRequest, Dialed, Purpose, Via,
+    Attempt, BoxFuture, Connect, ConnectRequest, Connected, DialError, DialRequest, Dialed, Purpose,
 };
 use tokio::time::Instant;
 
@@ -17,12 +17,12 @@ use crate::blame::{Charge, Judgement, Next, is_silence};
 
 use crate::events::AttemptReport;
 use crate::guard::{Forwarding, MemberGuard};
+use crate::in_flight::InFlight;
 use crate::inner::{Inner, Plea};
 use crate::lane::Lane;
 use crate::member::{Dialing, Member};
 use crate::pool::Pool;
 use crate::registry::{Steered, exhausted};
-use crate::traffic::InFlight;
 use crate::trail::{Failure, Handed, Trail, Unheard};
 use crate::warm::WarmChains;
 use crate::{Pools, WarmConnections};
@@ -88,7 +88,8 @@ impl Inner {
             };
             fresh = false;
             request.attempts.push(Attempt {
-                proxy: Some(chosen.member().id().clone()),
+                via: chosen.via(),
+                traffic: chosen.member().counters(),
                 failure: None,
             });
             let in_flight = InFlight::begin(chosen.member());
@@ -258,10 +259,7 @@ impl Inner {
         {
             self.settle_session((session, member.id()), (asked, &pool), &trail, now);
         }
-        let via = Via::Proxy {
-            pool: pool.name().clone(),
-            id: member.id().clone(),
-        };
+        let (via, traffic) = (chosen.via(), member.counters());
         let lane = Arc::clone(chosen.lane());
         let forwarding = match request.purpose {
             Purpose::Tunnel => {
@@ -298,6 +296,7 @@ impl Inner {
             stream,
             form,
             via,
+            traffic,
             reused,
             timings,
             outcome,

@@ -4,19 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use pcs_models::{Blame, FailureKind, SessionId, Target};
+use pcs_models::{Blame, FailureKind, SessionId, Target, Traffic};
 use pcs_tunnel::{ChainStream, DialError, Form, Outcome, Verdict};
 use tokio::time::Instant;
 
 use crate::blame::{Charge, Judgement, Next};
 use crate::idle::ReuseKey;
+use crate::in_flight::InFlight;
 use crate::inner::{Inner, Plea};
 use crate::lane::Lane;
 use crate::leave::Leave;
 use crate::member::Member;
 use crate::pool::Pool;
 use crate::registry::Way;
-use crate::traffic::{InFlight, Traffic};
 use crate::trail::{Failure, Handed, Trail};
 
 /// Nobody but the member asks for proxy credentials.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use pcs_models::{FailureKind, ProxyId, SessionId, Target};
+use pcs_models::{FailureKind, ProxyId, SessionId, Target, Traffic};
 use pcs_tunnel::{Dial, DialError};
 use rand::{Rng, RngExt};
 use tokio::time::Instant;
@@ -20,7 +20,6 @@ use crate::member::Member;
 use crate::outage::Outage;
 use crate::pool::Pool;
 use crate::registry::Registry;
-use crate::traffic::Traffic;
 use crate::trail::{Trail, Unheard};
 use crate::warm::Warmth;
 

@@ -31,6 +31,7 @@ mod events;
 mod guard;
 mod hearsay;
 mod idle;
+mod in_flight;
 mod inner;
 mod lane;
 mod leave;
@@ -46,7 +47,6 @@ mod settings;
 mod snapshot;
 mod sticky;
 mod suspicion;
-mod traffic;
 mod trail;
 mod verdicts;
 mod view;
@@ -59,6 +59,7 @@ pub use member::{CheckRecord, Member};
 pub use overlay::{Change, Overlay, Patch, fingerprint};
 pub use pcs_health::breaker::{Settings as BreakerSettings, State as Circuit};
 pub use pcs_health::flip::Health;
+pub use pcs_models::{ErrorLabel, Traffic};
 pub use pcs_strategies::Strategy;
 pub use pools::Pools;
 pub use route::{HostPattern, PatternError, RouteAction, RouteSpec};
@@ -66,5 +67,4 @@ pub use settings::{
     MemberSpec, Mode, Origin, PoolSettings, RetrySettings, Settings, StickySettings, TunnelSettings,
     WarmConnections, WhenExhausted,
 };
-pub use traffic::{ErrorLabel, Traffic};
 pub use view::{Filter, ProxyStats, ProxyView, Totals};

@@ -8,12 +8,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use pcs_health::breaker::Breaker;
 use pcs_health::ewma::{Latency, PeakLatency, Success};
-use pcs_models::{PoolName, ProxyId};
+use pcs_models::{PoolName, ProxyId, Traffic};
 use tokio::time::Instant;
 
 use crate::hearsay::Accused;
+use crate::in_flight::HasTraffic;
 use crate::suspicion::Suspicion;
-use crate::traffic::{HasTraffic, Traffic};
 use crate::{Circuit, Health, MemberSpec};
 
 /// What a health check came to.
@@ -57,14 +57,21 @@ pub struct Member {
     pub(crate) lies: Suspicion,
     /// Whether the corporate proxy told against it among others.
     pub(crate) accused: Accused,
-    traffic: Traffic,
+    traffic: Arc<Traffic>,
     tags: Mutex<Arc<BTreeMap<String, String>>>,
     check: Mutex<CheckRecord>,
     failed_checks: AtomicU64,
 }
 
 impl Member {
-    pub(crate) fn new(pool: PoolName, spec: &MemberSpec, serial: u64, now: Instant) -> Self {
+    /// `traffic` is what was counted under this id before, if it was another proxy's.
+    pub(crate) fn new(
+        pool: PoolName,
+        spec: &MemberSpec,
+        serial: u64,
+        traffic: Arc<Traffic>,
+        now: Instant,
+    ) -> Self {
         Self {
             id: spec.id.clone(),
             pool,
@@ -83,7 +90,7 @@ impl Member {
             doubts: Suspicion::default(),
             lies: Suspicion::default(),
             accused: Accused::default(),
-            traffic: Traffic::default(),
+            traffic,
             tags: Mutex::new(Arc::new(spec.tags.clone())),
             check: Mutex::new(CheckRecord::default()),
             failed_checks: AtomicU64::new(0),
@@ -147,6 +154,11 @@ impl Member {
     #[must_use]
     pub fn traffic(&self) -> &Traffic {
         &self.traffic
+    }
+
+    /// The same, to hand out.
+    pub(crate) fn counters(&self) -> Arc<Traffic> {
+        Arc::clone(&self.traffic)
     }
 
     /// Whatever its owner wants to remember.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use pcs_models::{ChainSpec, FailureKind, PoolName, ProxyId};
+use pcs_models::{ChainSpec, FailureKind, PoolName, ProxyId, Traffic};
 use pcs_tunnel::{Dial, Via};
 use tokio::time::Instant;
 
@@ -21,7 +21,6 @@ use crate::pool::Pool;
 use crate::registry::{Registry, Way, member_chain};
 use crate::route::RouteTable;
 use crate::snapshot::{Entry, Snapshot};
-use crate::traffic::Traffic;
 use crate::view::{Filter, ProxyView, Totals};
 use crate::{
     ChangeError, Circuit, Events, Health, MemberSpec, Mode, Origin, PoolSettings, RetrySettings, Settings,
@@ -127,7 +126,7 @@ impl Pools {
         }
         let chain = member_chain(changes.base.corporate.as_ref(), &spec)
             .map_err(|error| SettingsError::Chain(spec.id.clone(), error))?;
-        let entry = new_entry(&pool, &spec, chain, &mut changes.serial);
+        let entry = new_entry(&pool, &spec, chain, &mut changes.serial, Arc::default());
         if let Some(existing) = registry.pools.get(&pool) {
             let before = existing.snapshot();
             let entries = before.entries().iter().cloned().chain([entry.clone()]).collect();

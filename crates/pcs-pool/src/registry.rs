@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use pcs_models::{AuthScheme, Blame, ChainError, ChainSpec, FailureKind, Hop, HopName, PoolName, Retry};
+use pcs_models::{
+    AuthScheme, Blame, ChainError, ChainSpec, FailureKind, Hop, HopName, PoolName, Retry, Traffic,
+};
 use pcs_tunnel::{ConnectRequest, DialError, Via};
 
 use crate::lane::Lane;
 use crate::pool::Pool;
 use crate::route::RouteTable;
-use crate::traffic::Traffic;
 use crate::{MemberSpec, Mode, RetrySettings, RouteAction, TunnelSettings};
 
 /// Pools sorted by name, routes, and what holds for all of them. Replaced as a whole by a reload.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use pcs_models::Target;
+use pcs_models::{Target, Traffic};
 use pcs_tunnel::HopTiming;
 use tokio::time::Instant;
 
@@ -66,6 +66,8 @@ pub struct AccessRecord<'a> {
     pub pool: Option<&'a str>,
     /// The last proxy used: an id, `_corporate`, `_direct`, or `_none`.
     pub proxy: &'a str,
+    /// The counters of that way; none where the request went no way at all.
+    pub traffic: Option<&'a Traffic>,
     /// Tries made.
     pub attempts: u32,
     /// The status answered (SOCKS clients get it as the reply it maps to); 499 where the client went first.

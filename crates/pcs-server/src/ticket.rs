@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use pcs_models::{HopName, PoolName, ProxyId, Target};
+use pcs_models::{HopName, PoolName, Target, Traffic};
 use pcs_tunnel::{ConnectRequest, Connected, DialError, HopTiming, Via};
 use tokio::time::Instant;
 
@@ -37,7 +37,8 @@ pub(crate) struct Ticket {
     begun: Instant,
     connect: Option<std::time::Duration>,
     pool: Option<PoolName>,
-    proxy: Route,
+    /// Which way it went last, and the counters of that.
+    way: Option<(Via, Arc<Traffic>)>,
     pub(crate) attempts: u32,
     status: u16,
     pub(crate) up: u64,
@@ -46,15 +47,6 @@ pub(crate) struct Ticket {
     rejected: Option<Rejection>,
     timings: Vec<HopTiming>,
     told: bool,
-}
-
-/// Which way a request went last.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Route {
-    None,
-    Direct,
-    Corporate,
-    Proxy(ProxyId),
 }
 
 impl Ticket {
@@ -76,7 +68,7 @@ impl Ticket {
             begun: Instant::now(),
             connect: None,
             pool: None,
-            proxy: Route::None,
+            way: None,
             attempts: 0,
             status: 0,
             up: 0,
@@ -98,10 +90,10 @@ impl Ticket {
 
     /// What `Proxy-Status` calls the next hop: the last proxy used.
     pub(crate) fn next_hop(&self) -> Option<&str> {
-        match &self.proxy {
-            Route::None | Route::Direct => None,
-            Route::Corporate => Some(HopName::CORPORATE),
-            Route::Proxy(id) => Some(id.as_str()),
+        match &self.way.as_ref()?.0 {
+            Via::Direct => None,
+            Via::Corporate => Some(HopName::CORPORATE),
+            Via::Proxy { id, .. } => Some(id.as_str()),
         }
     }
 
@@ -110,29 +102,27 @@ impl Ticket {
         self.took(request);
         // A stream that was kept for us needs no entry among the attempts.
         self.attempts = self.attempts.max(1);
-        self.proxy = match &connected.via {
-            Via::Direct => Route::Direct,
-            Via::Corporate => Route::Corporate,
-            Via::Proxy { pool, id } => {
-                self.pool = Some(pool.clone());
-                Route::Proxy(id.clone())
-            }
-        };
+        self.went(&connected.via, &connected.traffic);
         self.timings = std::mem::take(&mut connected.timings);
     }
 
     /// The dial failed for good.
     pub(crate) fn failed(&mut self, request: &ConnectRequest, error: &DialError) {
         self.took(request);
-        if let Some(id) = request.attempts.last().and_then(|attempt| attempt.proxy.as_ref()) {
-            self.proxy = Route::Proxy(id.clone());
-        } else if error.hop().is_some_and(|hop| hop.as_str() == HopName::CORPORATE) {
-            self.proxy = Route::Corporate;
+        if let Some(last) = request.attempts.last() {
+            self.went(&last.via, &last.traffic);
         }
         if let Some(pool) = error.pool() {
             self.pool = Some(pool.clone());
         }
         self.timings = error.timings().to_vec();
+    }
+
+    fn went(&mut self, via: &Via, traffic: &Arc<Traffic>) {
+        if let Via::Proxy { pool, .. } = via {
+            self.pool = Some(pool.clone());
+        }
+        self.way = Some((via.clone(), Arc::clone(traffic)));
     }
 
     fn took(&mut self, request: &ConnectRequest) {
@@ -185,12 +175,8 @@ impl Ticket {
                 Matter::Local(path) => Some(Subject::Local(path)),
             },
             pool: self.pool.as_ref().map(PoolName::as_str),
-            proxy: match &self.proxy {
-                Route::None => "_none",
-                Route::Direct => "_direct",
-                Route::Corporate => "_corporate",
-                Route::Proxy(id) => id.as_str(),
-            },
+            proxy: self.way.as_ref().map_or("_none", |(via, _)| via.label()),
+            traffic: self.way.as_ref().map(|(_, traffic)| &**traffic),
             attempts: self.attempts,
             status: self.status,
             connect: self.connect,

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pcs_models::{Blame, FailureKind, HopName, PoolName, ProxyId, Secret, SessionId, Target};
+use pcs_models::{Blame, FailureKind, HopName, PoolName, ProxyId, Secret, SessionId, Target, Traffic};
 use tokio::time::Instant;
 
 use crate::wire::Said;
@@ -86,10 +86,12 @@ impl ConnectRequest {
 }
 
 /// What one attempt came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Attempt {
-    /// The rotating proxy that was tried, if one was.
-    pub proxy: Option<ProxyId>,
+    /// The way that was tried.
+    pub via: Via,
+    /// The counters of that way.
+    pub traffic: Arc<Traffic>,
     /// How it failed; `None` while the stream is with the caller or went well.
     pub failure: Option<(FailureKind, Blame)>,
 }
@@ -180,6 +182,8 @@ pub struct Connected {
     pub form: Form,
     /// Which way it goes.
     pub via: Via,
+    /// The counters of that way.
+    pub traffic: Arc<Traffic>,
     /// Whether it carried requests before (a failure before the first response byte may be staleness).
     pub reused: bool,
     /// Phase times of the dial, the nearest hop first; empty for a reused stream.

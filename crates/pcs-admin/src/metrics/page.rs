@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use pcs_pool::{Circuit, ErrorLabel, Member, Pools, Traffic};
+use pcs_models::ErrorLabel;
+use pcs_pool::{Circuit, Member, Pools};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
@@ -13,8 +13,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use super::histogram::Histogram;
-use super::series::{Counts, OTHER};
+use super::series::{Counts, Histogram, OTHER};
 use super::{HopKind, Metrics, process};
 
 /// What others know and the page shows.
@@ -65,11 +64,22 @@ impl Collector for Page {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let members = self.pools.members();
         // First: it says who has series of its own, which holds for all families.
-        let (own, others) = self.metrics.series.share_out(&members);
+        let (own, others) = self.metrics.shares.share_out(&members);
+        let mut proxies: Vec<(&str, Counts)> = own
+            .iter()
+            .map(|member| (member.id().as_str(), Counts::of(member.traffic())))
+            .collect();
+        proxies.extend(others.map(|counts| (OTHER, counts)));
+        let ways = [
+            ("_corporate", Counts::of(self.pools.corporate_traffic())),
+            ("_direct", Counts::of(self.pools.direct_traffic())),
+        ];
         let out = &mut encoder;
-        self.requests(out)?;
-        self.connects(out)?;
-        self.proxies(out, &own, others)?;
+        self.requests(out, &proxies, &ways)?;
+        self.connects(out, &proxies)?;
+        attempts(out, &proxies, &ways)?;
+        let own: Vec<_> = own.iter().map(|member| (member.id().as_str(), *member)).collect();
+        health(out, &own)?;
         self.counts(out)?;
         self.gauges(out)?;
         process_figures(out)
@@ -79,19 +89,19 @@ impl Collector for Page {
 type Out<'a, 'b> = &'a mut DescriptorEncoder<'b>;
 
 impl Page {
-    fn requests(&self, out: Out<'_, '_>) -> fmt::Result {
-        let series = self.metrics.series.all();
+    fn requests(&self, out: Out<'_, '_>, proxies: &[(&str, Counts)], ways: &[(&str, Counts)]) -> fmt::Result {
+        let none = [("_none", Counts::of(&self.metrics.none))];
         let mut family = out.encode_descriptor(
             "proxy_chain_requests",
             "Requests by outcome and the last proxy used",
             None,
             MetricType::Counter,
         )?;
-        for (name, series) in &series {
-            for (status, count) in [("success", &series.succeeded), ("error", &series.failed)] {
+        for (name, counts) in ways.iter().chain(&none).chain(proxies) {
+            for (status, count) in [("success", counts.served), ("error", counts.unserved)] {
                 counter(
-                    family.encode_family(&[("status", status), ("proxy", name)])?,
-                    count.load(Relaxed),
+                    family.encode_family(&[("status", status), ("proxy", *name)])?,
+                    count,
                 )?;
             }
         }
@@ -106,7 +116,8 @@ impl Page {
         for (label, value) in ["0.5", "0.9", "0.99"].into_iter().zip(quantiles) {
             gauge(family.encode_family(&[("quantile", label)])?, value)?;
         }
-        let (sum, count, _) = self.metrics.durations.read();
+        let durations = Histogram::of(&self.metrics.durations);
+        let (sum, count, _) = durations.read();
         single(
             out,
             "proxy_chain_request_duration_seconds_sum",
@@ -125,10 +136,10 @@ impl Page {
             None,
             MetricType::Histogram,
         )?;
-        histogram(family, &self.metrics.durations)
+        histogram(family, &durations)
     }
 
-    fn connects(&self, out: Out<'_, '_>) -> fmt::Result {
+    fn connects(&self, out: Out<'_, '_>, proxies: &[(&str, Counts)]) -> fmt::Result {
         let mut family = out.encode_descriptor(
             "proxy_chain_connect_duration_seconds",
             "Time one stretch of the way took, by the hop at its end",
@@ -138,7 +149,7 @@ impl Page {
         for (kind, label) in HopKind::ALL {
             histogram(
                 family.encode_family(&[("hop", label)])?,
-                &self.metrics.hops[kind as usize],
+                &Histogram::of(&self.metrics.hops[kind as usize]),
             )?;
         }
         let mut family = out.encode_descriptor(
@@ -147,59 +158,10 @@ impl Page {
             None,
             MetricType::Histogram,
         )?;
-        for (name, series) in self.metrics.series.all().iter().filter(|(name, _)| !is_way(name)) {
-            histogram(family.encode_family(&[("proxy", &**name)])?, &series.connects)?;
+        for (name, counts) in proxies {
+            histogram(family.encode_family(&[("proxy", *name)])?, &counts.connects)?;
         }
         Ok(())
-    }
-
-    /// Figures that each rotating proxy has. Those past the bound are added up under one label.
-    fn proxies(&self, out: Out<'_, '_>, own: &[&Arc<Member>], others: Option<Counts>) -> fmt::Result {
-        let own: Vec<_> = own.iter().map(|member| (member.id().as_str(), *member)).collect();
-        let read = |traffic: &Traffic| {
-            let mut counts = Counts::default();
-            counts.add(traffic);
-            counts
-        };
-        let counts: Vec<(&str, Counts)> = own
-            .iter()
-            .map(|(name, member)| (*name, read(member.traffic())))
-            .chain([
-                ("_corporate", read(self.pools.corporate_traffic())),
-                ("_direct", read(self.pools.direct_traffic())),
-            ])
-            .chain(others.map(|counts| (OTHER, counts)))
-            .collect();
-        let mut family = out.encode_descriptor(
-            "proxy_chain_proxy_requests",
-            "Attempts through each proxy",
-            None,
-            MetricType::Counter,
-        )?;
-        for (name, counts) in &counts {
-            counter(family.encode_family(&[("proxy", *name)])?, counts.requests)?;
-        }
-        let mut family = out.encode_descriptor(
-            "proxy_chain_proxy_errors",
-            "Failed attempts through each proxy by kind",
-            None,
-            MetricType::Counter,
-        )?;
-        for label in ErrorLabel::ALL {
-            for (name, counts) in &counts {
-                let labels = [("proxy", *name), ("error", label.as_str())];
-                counter(family.encode_family(&labels)?, counts.errors[label as usize])?;
-            }
-        }
-        let mut family =
-            out.encode_descriptor("proxy_chain_bytes", "Bytes moved", None, MetricType::Counter)?;
-        for (at, direction) in ["up", "down"].into_iter().enumerate() {
-            for (name, counts) in &counts {
-                let labels = [("direction", direction), ("proxy", *name)];
-                counter(family.encode_family(&labels)?, counts.bytes[at])?;
-            }
-        }
-        health(out, &own)
     }
 
     fn counts(&self, out: Out<'_, '_>) -> fmt::Result {
@@ -293,6 +255,40 @@ impl Page {
             reloaded,
         )
     }
+}
+
+/// What is counted for each way by itself. Proxies past the bound are added up under one label.
+fn attempts(out: Out<'_, '_>, proxies: &[(&str, Counts)], ways: &[(&str, Counts)]) -> fmt::Result {
+    let all = || proxies.iter().chain(ways);
+    let mut family = out.encode_descriptor(
+        "proxy_chain_proxy_requests",
+        "Attempts through each proxy",
+        None,
+        MetricType::Counter,
+    )?;
+    for (name, counts) in all() {
+        counter(family.encode_family(&[("proxy", *name)])?, counts.requests)?;
+    }
+    let mut family = out.encode_descriptor(
+        "proxy_chain_proxy_errors",
+        "Failed attempts through each proxy by kind",
+        None,
+        MetricType::Counter,
+    )?;
+    for label in ErrorLabel::ALL {
+        for (name, counts) in all() {
+            let labels = [("proxy", *name), ("error", label.as_str())];
+            counter(family.encode_family(&labels)?, counts.errors[label as usize])?;
+        }
+    }
+    let mut family = out.encode_descriptor("proxy_chain_bytes", "Bytes moved", None, MetricType::Counter)?;
+    for (at, direction) in ["up", "down"].into_iter().enumerate() {
+        for (name, counts) in all() {
+            let labels = [("direction", direction), ("proxy", *name)];
+            counter(family.encode_family(&labels)?, counts.bytes[at])?;
+        }
+    }
+    Ok(())
 }
 
 fn health(out: Out<'_, '_>, own: &[(&str, &Arc<Member>)]) -> fmt::Result {
@@ -399,11 +395,6 @@ fn circuit_number(circuit: Circuit) -> f64 {
         Circuit::HalfOpen => 1.0,
         Circuit::Open => 2.0,
     }
-}
-
-/// `_corporate`, `_direct` and `_none` are ways, not proxies.
-fn is_way(name: &str) -> bool {
-    name.starts_with('_') && name != OTHER
 }
 
 #[expect(clippy::cast_precision_loss, reason = "Prometheus has no other numbers")]

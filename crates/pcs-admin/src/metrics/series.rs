@@ -1,4 +1,4 @@
-//! Series by label, found without a lock.
+//! Who has series of its own, and counters by small sets of labels.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -6,80 +6,101 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use pcs_pool::{ErrorLabel, Member, Traffic};
+use pcs_models::{DURATION_BOUNDS, Durations, ErrorLabel, ProxyId, Traffic};
+use pcs_pool::Member;
 
-use super::histogram::Histogram;
-
-/// What is counted for one proxy.
-#[derive(Debug, Default)]
-pub(super) struct Series {
-    pub(super) succeeded: AtomicU64,
-    pub(super) failed: AtomicU64,
-    pub(super) connects: Histogram,
-}
-
-/// The series of all proxies. A proxy's first request replaces the table; all others read it.
+/// Shares the series out among the proxies, whenever the page is read.
 ///
 /// Proxies get series of their own first come, first served, and who found no room shares [`OTHER`] for as long as it
 /// is there: a counter must not move from one label to another.
-pub(super) struct SeriesTable {
-    table: ArcSwap<Table>,
-    other: Arc<Series>,
+pub(super) struct Shares {
     max: AtomicUsize,
-    shared: Mutex<Shared>,
+    held: Mutex<Held>,
 }
 
-#[derive(Debug, Default, Clone)]
-struct Table {
-    series: HashMap<Box<str>, Arc<Series>>,
-    /// How many of them are proxies' own.
-    own: usize,
-}
-
-/// Who found no room. Written when the page is read.
-#[derive(Debug, Default)]
-struct Shared {
-    names: HashSet<Box<str>>,
-    /// Those that were there at the last look, by serial, and those that left but still move bytes.
+#[derive(Default)]
+struct Held {
+    /// Who has series of its own.
+    own: HashSet<ProxyId>,
+    /// Who found no room.
+    others: HashSet<ProxyId>,
+    /// The counters of those that found none, by serial, and of those that left but still move bytes.
     members: HashMap<u64, Arc<Member>>,
     /// What went through those that are gone.
     gone: Counts,
 }
 
-/// What is counted for a proxy by itself, added up.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+/// What is counted for one proxy, or for several, added up.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) requests: u64,
     pub(super) errors: [u64; ErrorLabel::ALL.len()],
     /// Up and down.
     pub(super) bytes: [u64; 2],
+    pub(super) served: u64,
+    pub(super) unserved: u64,
+    pub(super) connects: Histogram,
 }
 
 impl Counts {
-    pub(super) fn add(&mut self, traffic: &Traffic) {
+    pub(super) fn of(traffic: &Traffic) -> Self {
+        let mut counts = Self::default();
+        counts.add(traffic);
+        counts
+    }
+
+    fn add(&mut self, traffic: &Traffic) {
         self.requests += traffic.requests();
         for label in ErrorLabel::ALL {
             self.errors[label as usize] += traffic.errors(label);
         }
         self.bytes[0] += traffic.bytes_up();
         self.bytes[1] += traffic.bytes_down();
+        self.served += traffic.served();
+        self.unserved += traffic.unserved();
+        if let Some(durations) = traffic.connects() {
+            self.connects.add(durations);
+        }
+    }
+}
+
+/// [`Durations`] at one moment, or of several ways added up.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Histogram {
+    sum_micros: u64,
+    buckets: [u64; DURATION_BOUNDS.len()],
+}
+
+impl Histogram {
+    pub(super) fn of(durations: &Durations) -> Self {
+        let mut histogram = Self::default();
+        histogram.add(durations);
+        histogram
+    }
+
+    fn add(&mut self, durations: &Durations) {
+        self.sum_micros += durations.sum_micros();
+        for (sum, count) in self.buckets.iter_mut().zip(durations.buckets()) {
+            *sum += count;
+        }
+    }
+
+    /// Sum in seconds, count, and the count of each bucket (not added up).
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    pub(super) fn read(&self) -> (f64, u64, Vec<(f64, u64)>) {
+        let buckets = DURATION_BOUNDS.into_iter().zip(self.buckets).collect();
+        (self.sum_micros as f64 / 1e6, self.buckets.iter().sum(), buckets)
     }
 }
 
 /// Where the proxies go that have no series of their own.
 pub(super) const OTHER: &str = "_other";
 
-fn is_way(name: &str) -> bool {
-    name.starts_with('_')
-}
-
-impl SeriesTable {
+impl Shares {
     pub(super) fn new(max: usize) -> Self {
         Self {
-            table: ArcSwap::default(),
-            other: Arc::default(),
             max: AtomicUsize::new(max),
-            shared: Mutex::default(),
+            held: Mutex::default(),
         }
     }
 
@@ -87,105 +108,43 @@ impl SeriesTable {
         self.max.store(max, Relaxed);
     }
 
-    pub(super) fn get(&self, proxy: &str) -> Arc<Series> {
-        let table = self.table.load();
-        if let Some(series) = table.series.get(proxy) {
-            return Arc::clone(series);
-        }
-        let full = table.own >= self.max.load(Relaxed);
-        drop(table);
-        if !is_way(proxy) && (full || self.shared.lock().names.contains(proxy)) {
-            return Arc::clone(&self.other);
-        }
-        self.admit(&[proxy]);
-        let table = self.table.load();
-        table
-            .series
-            .get(proxy)
-            .map_or_else(|| Arc::clone(&self.other), Arc::clone)
-    }
-
-    /// Gives series to those among these that have none, while there is room.
-    fn admit(&self, names: &[&str]) {
-        let max = self.max.load(Relaxed);
-        self.table.rcu(|table| {
-            let mut table = Table::clone(table);
-            for name in names {
-                let room = is_way(name) || table.own < max;
-                if room && !table.series.contains_key(*name) {
-                    table.series.insert((*name).into(), Arc::default());
-                    table.own += usize::from(!is_way(name));
-                }
-            }
-            table
-        });
-    }
-
-    /// Shares the series out among the members there are, and forgets those that are gone. Answers those that have
-    /// their own, in order, and what went through the others: `None` as long as there were none.
+    /// Answers those of `members` that have series of their own, in order, and what went through the others: `None` as
+    /// long as there were none.
     pub(super) fn share_out<'m>(&self, members: &'m [Arc<Member>]) -> (Vec<&'m Arc<Member>>, Option<Counts>) {
-        let mut shared = self.shared.lock();
-        let table = self.table.load_full();
-        let name = |member: &'m Arc<Member>| member.id().as_str();
-        let fresh: Vec<&str> = members
-            .iter()
-            .map(name)
-            .filter(|name| !table.series.contains_key(*name) && !shared.names.contains(*name))
-            .collect();
-        if !fresh.is_empty() && table.own < self.max.load(Relaxed) {
-            self.admit(&fresh);
+        let max = self.max.load(Relaxed);
+        let mut held = self.held.lock();
+        let Held {
+            own,
+            others,
+            members: kept,
+            gone,
+        } = &mut *held;
+        let known: HashSet<&ProxyId> = members.iter().map(|member| member.id()).collect();
+        own.retain(|id| known.contains(id));
+        others.retain(|id| known.contains(id));
+        for member in members {
+            let id = member.id();
+            if !own.contains(id) && !others.contains(id) {
+                let place = if own.len() < max { &mut *own } else { &mut *others };
+                place.insert(id.clone());
+            }
         }
-        let table = self.table.load_full();
-        let (own, others): (Vec<_>, Vec<_>) = members
-            .iter()
-            .partition(|member| table.series.contains_key(member.id().as_str()));
-        let known: HashSet<&str> = members.iter().map(name).collect();
-        self.retain(|name| is_way(name) || known.contains(name));
-        shared.names = others.iter().map(|member| member.id().as_str().into()).collect();
-        let here: HashSet<u64> = others.iter().map(|member| member.serial()).collect();
-        let Shared { members, gone, .. } = &mut *shared;
-        for member in others {
-            members.insert(member.serial(), Arc::clone(member));
+        let (with, without): (Vec<_>, Vec<_>) = members.iter().partition(|member| own.contains(member.id()));
+        let here: HashSet<u64> = without.iter().map(|member| member.serial()).collect();
+        for member in without {
+            kept.insert(member.serial(), Arc::clone(member));
         }
-        members.retain(|serial, member| {
+        kept.retain(|serial, member| {
             let stays = here.contains(serial) || member.traffic().active() > 0;
             if !stays {
                 gone.add(member.traffic());
             }
             stays
         });
-        let mut sum = *gone;
-        members.values().for_each(|member| sum.add(member.traffic()));
-        let any = !members.is_empty() || sum != Counts::default();
-        (own, any.then_some(sum))
-    }
-
-    /// Every series, by name.
-    pub(super) fn all(&self) -> Vec<(Box<str>, Arc<Series>)> {
-        let mut all: Vec<_> = self
-            .table
-            .load()
-            .series
-            .iter()
-            .map(|(name, series)| (name.clone(), Arc::clone(series)))
-            .collect();
-        all.sort_by(|a, b| a.0.cmp(&b.0));
-        if self.other.succeeded.load(Relaxed) + self.other.failed.load(Relaxed) > 0 {
-            all.push((OTHER.into(), Arc::clone(&self.other)));
-        }
-        all
-    }
-
-    fn retain(&self, keep: impl Fn(&str) -> bool) {
-        if self.table.load().series.keys().all(|name| keep(name)) {
-            return;
-        }
-        self.table.rcu(|table| {
-            let mut table = Table::clone(table);
-            table.series.retain(|name, _| keep(name));
-            table.own = table.series.keys().filter(|name| !is_way(name)).count();
-            table
-        });
+        let mut sum = gone.clone();
+        kept.values().for_each(|member| sum.add(member.traffic()));
+        let any = !kept.is_empty() || sum != Counts::default();
+        (with, any.then_some(sum))
     }
 }
 
@@ -218,39 +177,5 @@ impl Labelled {
             .collect();
         all.sort();
         all
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn past_the_bound_proxies_share_one_series() {
-        let table = SeriesTable::new(2);
-        for name in ["a", "b", "c", "d", "_direct"] {
-            table.get(name).succeeded.fetch_add(1, Relaxed);
-        }
-        let all: Vec<_> = table
-            .all()
-            .into_iter()
-            .map(|(name, series)| (name, series.succeeded.load(Relaxed)))
-            .collect();
-        assert_eq!(
-            all,
-            [
-                ("_direct".into(), 1),
-                ("a".into(), 1),
-                ("b".into(), 1),
-                (OTHER.into(), 2)
-            ]
-        );
-        table.retain(|name| name != "a");
-        assert_eq!(table.all().len(), 3);
-        table.get("e").succeeded.fetch_add(1, Relaxed);
-        assert!(
-            table.all().iter().any(|(name, _)| **name == *"e"),
-            "its place is free"
-        );
     }
 }

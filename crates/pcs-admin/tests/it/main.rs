@@ -402,25 +402,24 @@ async fn events_are_streamed_and_end_with_the_server() {
 async fn what_was_counted_is_told() {
     let server = Server::start(None);
     let now = std::time::Instant::now();
-    for (end, proxy) in [
-        (RequestEnd::Success, "a"),
-        (RequestEnd::Success, "a"),
-        (RequestEnd::Error, "b"),
-    ] {
-        server.metrics.request(end, proxy, Duration::from_millis(20), now);
-    }
-    server
-        .metrics
-        .request(RequestEnd::Rejected("auth"), "_none", Duration::ZERO, now);
+    let pools = still::pools(&["a", "b"]);
+    let count = |end, proxy| {
+        let member = pools.member(&ProxyId::try_new(proxy).unwrap()).unwrap();
+        let took = Duration::from_millis(20);
+        server.metrics.request(end, Some(member.traffic()), took, now);
+    };
+    count(RequestEnd::Success, "a");
+    count(RequestEnd::Success, "a");
+    count(RequestEnd::Error, "b");
+    let rejected = RequestEnd::Rejected("auth");
+    server.metrics.request(rejected, None, Duration::ZERO, now);
     let (_, _, stats) = server.json("GET /api/v1/stats", &Value::Null).await;
     assert_eq!(
         (&stats["total_requests"], &stats["failed_requests"]),
         (&json!(3), &json!(1))
     );
     assert_eq!(stats["active_connections"], 7);
-    let page = server
-        .metrics
-        .page(&still::pools(&["a", "b"]), Gauges::default(), now, false);
+    let page = server.metrics.page(&pools, Gauges::default(), now, false);
     for sample in [
         "proxy_chain_requests_total{status=\"success\",proxy=\"a\"} 2\n",
         "proxy_chain_requests_total{status=\"error\",proxy=\"b\"} 1\n",
@@ -454,9 +453,11 @@ async fn no_counter_falls_when_proxies_leave_and_one_rule_gives_the_labels() {
     let pools = still::pools(&["a", "b", "c", "d"]);
     let now = std::time::Instant::now();
     let metrics = Arc::new(Metrics::new(2, now));
-    // The busiest first, and ways, which take nobody's place.
-    for name in ["_none", "_direct", "d", "c", "b", "a"] {
-        metrics.request(RequestEnd::Success, name, Duration::ZERO, now);
+    metrics.request(RequestEnd::Success, None, Duration::ZERO, now);
+    for member in pools.members() {
+        let traffic = member.traffic();
+        metrics.request(RequestEnd::Success, Some(traffic), Duration::ZERO, now);
+        traffic.count_connect(Duration::from_millis(3));
     }
     for _ in 0..12 {
         let soon = tokio::time::Instant::now() + Duration::from_secs(9);

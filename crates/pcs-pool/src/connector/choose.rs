@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pcs_tunnel::ConnectRequest;
+use pcs_tunnel::{ConnectRequest, Via};
 use rand::Rng;
 use tokio::time::Instant;
 
@@ -38,6 +38,13 @@ impl Chosen {
 
     pub(super) fn member(&self) -> &Arc<Member> {
         &self.entry().member
+    }
+
+    pub(super) fn via(&self) -> Via {
+        Via::Proxy {
+            pool: self.leave.pool().name().clone(),
+            id: self.member().id().clone(),
+        }
     }
 
     pub(super) fn lane(&self) -> &Arc<Lane> {

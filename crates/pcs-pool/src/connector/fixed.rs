@@ -9,9 +9,9 @@ use tokio::time::Instant;
 use super::Found;
 use crate::events::AttemptReport;
 use crate::guard::FixedGuard;
+use crate::in_flight::InFlight;
 use crate::inner::Inner;
 use crate::registry::Way;
-use crate::traffic::InFlight;
 use crate::trail::Trail;
 
 impl Inner {
@@ -24,7 +24,8 @@ impl Inner {
     ) -> Result<Connected, DialError> {
         let began = Instant::now();
         request.attempts.push(Attempt {
-            proxy: None,
+            via: way.via.clone(),
+            traffic: Arc::clone(&way.traffic),
             failure: None,
         });
         let in_flight = InFlight::begin(&way.traffic);
@@ -71,7 +72,7 @@ impl Inner {
         if trail.is_none() {
             way.traffic.count_success(latency);
         }
-        let via = way.via.clone();
+        let (via, traffic) = (way.via.clone(), Arc::clone(&way.traffic));
         let outcome = Box::new(FixedGuard {
             inner: Arc::clone(self),
             way,
@@ -88,6 +89,7 @@ impl Inner {
             stream,
             form,
             via,
+            traffic,
             reused,
             timings,
             outcome,

@@ -22,7 +22,7 @@ async fn no_member_is_tried_twice_while_others_are_left() {
         let tried: HashSet<_> = request
             .attempts
             .iter()
-            .map(|attempt| attempt.proxy.clone())
+            .map(|attempt| attempt.via.label().to_owned())
             .collect();
         assert_eq!((tried.len(), request.attempts.len()), (4, 4), "round {round}");
         assert!(request.attempts.iter().all(|attempt| attempt.failure.is_some()));

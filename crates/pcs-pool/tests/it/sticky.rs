@@ -183,7 +183,7 @@ async fn a_session_that_fits_no_user_name_is_no_attempt_and_nobodys_fault() {
     let mut request = session(request("t:443"), "a:b");
     let error = connect(&pools, &mut request).await.unwrap_err();
     assert_eq!(error.kind(), FailureKind::BadSession);
-    assert_eq!(request.attempts, []);
+    assert_eq!(request.attempts.len(), 0);
     assert!(all_closed(&pools));
 }
 

@@ -198,14 +198,14 @@ async fn a_certificate_that_proves_nothing_is_told_as_such() {
 
 #[tokio::test]
 async fn the_pool_is_told_where_no_chain_came_of_it() {
-    for (asked, failed_in, told) in [
-        (None, None, None),
-        (None, Some("default"), Some("default")),
-        (Some("other"), None, Some("other")),
-        (Some("other"), Some("fallback"), Some("fallback")),
+    for (hop, asked, failed_in, told) in [
+        (None, None, None, None),
+        (Some("p1"), None, Some("default"), Some("default")),
+        (Some("p1"), Some("other"), None, Some("other")),
+        (Some("p1"), Some("other"), Some("fallback"), Some("fallback")),
     ] {
         let mut world = World::new();
-        let Step::Fail(mut error) = failure(FailureKind::Refused, Some("p1"), None) else {
+        let Step::Fail(mut error) = failure(FailureKind::Refused, hop, None) else {
             continue;
         };
         if let Some(pool) = failed_in {

@@ -195,21 +195,30 @@ impl Connect for Script {
             let gift = match step {
                 Step::Hang => std::future::pending().await,
                 Step::Fail(error) => {
-                    let proxy = error.hop().and_then(|hop| ProxyId::try_new(hop.as_str()).ok());
+                    let via = match error.hop() {
+                        Some(hop) if hop.as_str() == HopName::CORPORATE => Via::Corporate,
+                        Some(hop) if hop.as_str() != HopName::TARGET => Via::Proxy {
+                            pool: error
+                                .pool()
+                                .or(request.pool.as_ref())
+                                .cloned()
+                                .unwrap_or_else(|| PoolName::try_new("default").unwrap()),
+                            id: ProxyId::try_new(hop.as_str()).unwrap(),
+                        },
+                        _ => Via::Direct,
+                    };
                     request.attempts.push(Attempt {
-                        proxy,
+                        via,
+                        traffic: Arc::default(),
                         failure: Some((error.kind(), error.blame())),
                     });
                     return Err(error);
                 }
                 Step::Give(gift) => gift,
             };
-            let id = match &gift.via {
-                Via::Proxy { id, .. } => Some(id.clone()),
-                Via::Direct | Via::Corporate => None,
-            };
             request.attempts.push(Attempt {
-                proxy: id,
+                via: gift.via.clone(),
+                traffic: Arc::default(),
                 failure: None,
             });
             let (near, far) = tokio::io::duplex(64 * 1024);
@@ -220,6 +229,7 @@ impl Connect for Script {
                 stream,
                 form: gift.form.clone(),
                 via: gift.via.clone(),
+                traffic: Arc::default(),
                 reused: gift.reused,
                 timings: Vec::new(),
                 outcome: Box::new(Guard {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pcs_models::{
     AddressError, ChainError, ChainSpec, Credentials, CredentialsError, Endpoint, Hop, Protocol, Secret,
-    Target, UnknownProtocol,
+    Target, Traffic, UnknownProtocol,
 };
 use thiserror::Error;
 use tokio::time::Instant;
@@ -21,13 +21,19 @@ pub struct FixedChain {
     dial: Arc<dyn Dial>,
     chain: PreparedChain,
     via: Via,
+    traffic: Arc<Traffic>,
 }
 
 impl FixedChain {
     /// Everything goes by `chain`; `via` is what logs call it.
     #[must_use]
     pub fn new(dial: Arc<dyn Dial>, chain: PreparedChain, via: Via) -> Self {
-        Self { dial, chain, via }
+        Self {
+            dial,
+            chain,
+            via,
+            traffic: Arc::default(),
+        }
     }
 }
 
@@ -50,12 +56,17 @@ impl Connect for FixedChain {
             };
             let dialed = self.dial.dial(&self.chain, ask).await;
             let failure = dialed.as_ref().err().map(|error| (error.kind(), error.blame()));
-            request.attempts.push(Attempt { proxy: None, failure });
+            request.attempts.push(Attempt {
+                via: self.via.clone(),
+                traffic: Arc::clone(&self.traffic),
+                failure,
+            });
             let dialed = dialed?;
             Ok(Connected {
                 stream: dialed.stream,
                 form: dialed.form,
                 via: self.via.clone(),
+                traffic: Arc::clone(&self.traffic),
                 reused: false,
                 timings: dialed.timings,
                 outcome: Box::new(Unobserved),

@@ -1,58 +1,7 @@
-//! Histograms made of atomics.
+//! Quantiles of the last minute, made of atomics.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
-
-/// Upper bounds in seconds.
-pub(super) const BOUNDS: [f64; 15] = [
-    0.001,
-    0.0025,
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1.0,
-    2.5,
-    5.0,
-    10.0,
-    30.0,
-    f64::INFINITY,
-];
-
-/// A classic histogram of durations.
-#[derive(Debug, Default)]
-pub(super) struct Histogram {
-    buckets: [AtomicU64; BOUNDS.len()],
-    sum_micros: AtomicU64,
-}
-
-impl Histogram {
-    pub(super) fn record(&self, took: Duration) {
-        let seconds = took.as_secs_f64();
-        let at = BOUNDS
-            .iter()
-            .position(|bound| seconds <= *bound)
-            .unwrap_or(BOUNDS.len() - 1);
-        self.buckets[at].fetch_add(1, Relaxed);
-        self.sum_micros
-            .fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Relaxed);
-    }
-
-    /// Sum in seconds, count, and the count of each bucket (not added up).
-    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-    pub(super) fn read(&self) -> (f64, u64, Vec<(f64, u64)>) {
-        let buckets: Vec<_> = BOUNDS
-            .iter()
-            .zip(&self.buckets)
-            .map(|(bound, count)| (*bound, count.load(Relaxed)))
-            .collect();
-        let count = buckets.iter().map(|(_, count)| count).sum();
-        (self.sum_micros.load(Relaxed) as f64 / 1e6, count, buckets)
-    }
-}
 
 const SLOTS: usize = 7;
 const SLOT_SECONDS: u64 = 10;
@@ -181,17 +130,5 @@ mod tests {
             (after / 0.001 - 1.0).abs() < 0.09,
             "the slot was emptied: {after}"
         );
-    }
-
-    #[test]
-    fn a_histogram_counts_each_duration_once() {
-        let histogram = Histogram::default();
-        for millis in [0, 1, 2, 700, 100_000] {
-            histogram.record(Duration::from_millis(millis));
-        }
-        let (sum, count, buckets) = histogram.read();
-        assert!((sum - 100.703).abs() < 1e-6 && count == 5);
-        assert_eq!(buckets[0].1, 2);
-        assert_eq!(buckets.last().unwrap().1, 1);
     }
 }
