@@ -167,7 +167,9 @@ impl Inner {
         }
         let dialing = Dialing::begin(chosen.member(), chosen.began);
         let dialed = self.dial(lane, request, chosen.deadline).await;
-        dialing.finish(Instant::now());
+        if !dialed.as_ref().is_err_and(is_silence) {
+            dialing.finish(Instant::now());
+        }
         Tried {
             result: dialed.map(|dialed| Found {
                 dialed,

@@ -126,6 +126,11 @@ impl Hearsay {
         }
     }
 
+    /// Whether several members stand accused, so that it may well be the corporate proxy's own trouble.
+    pub(crate) fn is_of_several(&self) -> bool {
+        self.any.load(Ordering::Relaxed) && self.held.lock().is_of_several()
+    }
+
     /// The corporate proxy itself is down: what it said before says nothing.
     pub(crate) fn forget(&self) {
         let words = std::mem::take(&mut self.held.lock().words);

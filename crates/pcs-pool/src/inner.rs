@@ -29,7 +29,7 @@ pub(crate) const MAX_FALLBACKS: usize = 16;
 /// Pauses grow from here where the first retry is not to wait at all.
 const SECOND_PAUSE: Duration = Duration::from_millis(25);
 
-/// An attempt that took this long cannot be repeated fast enough to hammer anybody.
+/// An attempt that took this long met silence.
 const SLOW: Duration = Duration::from_secs(1);
 
 /// What a failed attempt brings forward for another one.
@@ -159,8 +159,8 @@ impl Inner {
     }
 
     /// Grants another attempt, and says how long to wait before it; `None` where retries, time or budget are used
-    /// up. A first retry is free after a failure that is not the target's, and after an attempt that took long:
-    /// requests that wait cannot come fast enough to hammer anybody.
+    /// up. A first retry is free while this member stands out: the failure is its own, or the corporate proxy speaks of
+    /// it alone, or it keeps silent where others answer.
     pub(crate) fn grant(
         &self,
         pool: &Pool,
@@ -182,8 +182,18 @@ impl Inner {
         if now + pause >= plea.deadline {
             return None;
         }
-        let slow = now.saturating_duration_since(plea.began) >= SLOW;
-        let free = trail.retries == 0 && (plea.charge != Charge::Doubtful || slow);
+        let stands_out = || match plea.charge {
+            Charge::Proven | Charge::Excused => true,
+            Charge::Hearsay => !self.hearsay.is_of_several(),
+            Charge::Doubtful => {
+                let slow = now.saturating_duration_since(plea.began) >= SLOW;
+                slow && trail
+                    .tried
+                    .last()
+                    .is_some_and(|member| !pool.others_stall(member, SLOW, now))
+            }
+        };
+        let free = trail.retries == 0 && stands_out();
         let (percent, floor) = (retry.budget_percent, retry.budget_min_per_second);
         if !free && !pool.budget.withdraw(pool.age(now), percent, floor) {
             return None;

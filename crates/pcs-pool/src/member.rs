@@ -43,7 +43,7 @@ pub struct Member {
     epoch: Instant,
     /// Chains being built through it.
     dialing: AtomicU32,
-    /// When one of them last came to an end, or the first was begun, in microseconds since `epoch`.
+    /// When one of them last came to a word, or the first was begun, in microseconds since `epoch`.
     progress: AtomicU64,
     latency: Latency,
     peak: PeakLatency,
@@ -293,7 +293,7 @@ impl Dialing {
         Self(Arc::clone(member))
     }
 
-    /// The dial came to an end by itself.
+    /// Somebody on the way said how the dial went.
     pub(crate) fn finish(self, now: Instant) {
         self.0.note_progress(now);
     }

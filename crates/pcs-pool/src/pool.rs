@@ -309,15 +309,24 @@ impl Pool {
 
     /// Whether at least half of the other members have unconfirmed failures of their own and no success since.
     fn others_are_doubted(&self, member: &Member) -> bool {
+        self.others_mostly(member, |other| other.doubts.is_any())
+    }
+
+    /// Whether at least half of the other members have had chains under way for this long and heard of none.
+    pub(crate) fn others_stall(&self, member: &Member, long: Duration, now: Instant) -> bool {
+        self.others_mostly(member, |other| other.dialing() > 0 && other.stalled(now) >= long)
+    }
+
+    fn others_mostly(&self, member: &Member, holds: impl Fn(&Member) -> bool) -> bool {
         let snapshot = self.snapshot.load();
         let others = snapshot.open_entries().map(|entry| &entry.member);
         let others = others
             .filter(|other| other.serial() != member.serial())
             .take(ASKED_OTHERS);
-        let (doubted, count) = others.fold((0, 0), |(doubted, count), other| {
-            (doubted + usize::from(other.doubts.is_any()), count + 1)
+        let (held, count) = others.fold((0, 0), |(held, count), other| {
+            (held + usize::from(holds(other)), count + 1)
         });
-        count > 0 && doubted * 2 >= count
+        count > 0 && held * 2 >= count
     }
 
     fn settle(&self) -> Duration {

@@ -7,7 +7,7 @@ use pcs_models::FailureKind;
 use pcs_pool::{RetrySettings, Settings};
 use tokio::time::Instant;
 
-use crate::world::{LATENCY, Manner, World, connect, many, request, settings, tunnel};
+use crate::world::{Corporate, LATENCY, Manner, World, connect, corporate, many, request, settings, tunnel};
 
 #[tokio::test(start_paused = true)]
 async fn no_member_is_tried_twice_while_others_are_left() {
@@ -132,6 +132,71 @@ async fn a_dead_pool_is_not_hammered() {
         dials > 2200 && dials <= 2000 * 12 / 10 + 30,
         "{dials} dials for 2000 requests"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_the_corporate_proxy_cannot_reach_is_not_hammered() {
+    let world = World::new();
+    let pools = world.pools(Settings {
+        corporate: Some(corporate()),
+        ..many(20)
+    });
+    world.set_corporate(Corporate::CannotReach);
+    for _ in 0..2000 {
+        let _ = tunnel(&pools, "t:443").await;
+        tokio::time::advance(Duration::from_micros(100)).await;
+    }
+    let dials = world.calls.lock().len();
+    assert!(dials <= 2000 * 12 / 10 + 31, "{dials} dials for 2000 requests");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_keeps_silent_is_not_hammered() {
+    let world = World::new();
+    let pools = world.pools(many(20));
+    (0..20).for_each(|number| world.set(&format!("p{number}"), Manner::Hangs));
+    // A hundred a second for 20 s, none of which is ever answered.
+    let mut clients = tokio::task::JoinSet::new();
+    for number in 0..2000_u64 {
+        let pools = pools.clone();
+        clients.spawn(async move {
+            tokio::time::sleep(Duration::from_millis(10 * number)).await;
+            tunnel(&pools, "t:443").await.is_ok()
+        });
+    }
+    let served = clients
+        .join_all()
+        .await
+        .into_iter()
+        .filter(|served| *served)
+        .count();
+    let dials = world.calls.lock().len();
+    assert!(
+        served == 0 && dials <= 2000 * 12 / 10 + 30,
+        "{dials} dials for 2000 requests"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_keeps_silent_among_others_costs_no_one_an_error() {
+    let world = World::new();
+    let pools = world.pools(many(3));
+    world.set("p1", Manner::Hangs);
+    let mut clients = tokio::task::JoinSet::new();
+    for number in 0..2000_u64 {
+        let pools = pools.clone();
+        clients.spawn(async move {
+            tokio::time::sleep(Duration::from_millis(10 * number)).await;
+            tunnel(&pools, "t:443").await.is_ok()
+        });
+    }
+    let served = clients
+        .join_all()
+        .await
+        .into_iter()
+        .filter(|served| *served)
+        .count();
+    assert_eq!(served, 2000);
 }
 
 #[tokio::test(start_paused = true)]
