@@ -8,7 +8,7 @@ mod window;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use pcs_models::{Durations, Traffic};
 use pcs_pool::{AttemptReport, Pools};
@@ -52,6 +52,8 @@ pub enum RequestEnd<'a> {
 /// up: a proxy's own counters come with the request.
 pub struct Metrics {
     begun: Instant,
+    /// The same for others, by the clock on the wall.
+    started: Option<SystemTime>,
     requests: Window,
     durations: Durations,
     hops: [Durations; 3],
@@ -75,6 +77,7 @@ impl Metrics {
     pub fn new(max_series: usize, now: Instant) -> Self {
         Self {
             begun: now,
+            started: None,
             requests: Window::default(),
             durations: Durations::default(),
             hops: Default::default(),
@@ -84,6 +87,13 @@ impl Metrics {
             succeeded: AtomicU64::new(0),
             failed: AtomicU64::new(0),
         }
+    }
+
+    /// When the process began, by the clock on the wall.
+    #[must_use]
+    pub fn begun_at(mut self, wall: SystemTime) -> Self {
+        self.started = Some(wall);
+        self
     }
 
     /// How many proxies may have series of their own from now on.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use pcs_models::ErrorLabel;
 use pcs_pool::{Circuit, Member, Pools};
@@ -82,7 +82,7 @@ impl Collector for Page {
         health(out, &own)?;
         self.counts(out)?;
         self.gauges(out)?;
-        process_figures(out)
+        process_figures(out, self.metrics.started)
     }
 }
 
@@ -342,7 +342,7 @@ fn health(out: Out<'_, '_>, own: &[(&str, &Arc<Member>)]) -> fmt::Result {
     Ok(())
 }
 
-fn process_figures(out: Out<'_, '_>) -> fmt::Result {
+fn process_figures(out: Out<'_, '_>, started: Option<SystemTime>) -> fmt::Result {
     let process = process::read();
     if let Some(seconds) = process.cpu_seconds {
         let family =
@@ -373,12 +373,12 @@ fn process_figures(out: Out<'_, '_>) -> fmt::Result {
             single(out, name, help, as_f64(value))?;
         }
     }
-    if let Some(seconds) = process.start_seconds {
+    if let Some(Ok(since)) = started.map(|started| started.duration_since(SystemTime::UNIX_EPOCH)) {
         single(
             out,
             "process_start_time_seconds",
             "When the process began, in Unix time",
-            seconds,
+            since.as_secs_f64(),
         )?;
     }
     let mut family =

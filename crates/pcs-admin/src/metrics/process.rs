@@ -8,7 +8,6 @@ pub(super) struct Process {
     pub(super) virtual_bytes: Option<u64>,
     pub(super) open_fds: Option<u64>,
     pub(super) max_fds: Option<u64>,
-    pub(super) start_seconds: Option<f64>,
     pub(super) threads: Option<u64>,
 }
 
@@ -35,10 +34,6 @@ pub(super) fn read() -> Process {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
         line.split_whitespace().next()?.parse::<u64>().ok()
     });
-    let boot = text("/proc/stat").and_then(|stat| {
-        stat.lines()
-            .find_map(|line| line.strip_prefix("btime ")?.parse::<f64>().ok())
-    });
     let max_fds = text("/proc/self/limits").and_then(|limits| {
         let line = limits.lines().find(|line| line.starts_with("Max open files"))?;
         line.split_whitespace().nth(3)?.parse().ok()
@@ -48,9 +43,6 @@ pub(super) fn read() -> Process {
             .zip(field(15))
             .map(|(user, system)| (user + system) as f64 / TICKS),
         threads: field(20),
-        start_seconds: boot
-            .zip(field(22))
-            .map(|(boot, ticks)| boot + ticks as f64 / TICKS),
         virtual_bytes: field(23),
         resident_bytes: resident.map(|kib| kib * 1024),
         open_fds: std::fs::read_dir("/proc/self/fd")
