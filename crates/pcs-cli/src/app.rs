@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::ConfigArgs;
-use crate::core::{Core, announce};
+use crate::core::{Core, Place, announce};
 use crate::desks::{BoundDesks, Which};
 use crate::front::{Bound, FrontDoor};
 use crate::logging::Logs;
@@ -103,15 +103,15 @@ impl App {
         }
         greet(config);
         limits::check_open_files(limits::raise_open_files(), config.server.max_connections);
-        let front = Bound::bind(config.server.listen)?;
+        let front = Bound::bind(config.server.listen, &[])?;
         let both = Which {
             admin: true,
             metrics: true,
         };
-        let desks = BoundDesks::bind(config, both)?;
+        let desks = BoundDesks::bind(config, both, &[])?;
         let (opened, doors) = mpsc::channel(DOORS_PENDING);
         let (core, checker) = Core::new(config, sources, logs, opened)?;
-        core.listens(front.address());
+        core.listens(Place::Proxy, Some(front.address()));
         core.watch(loaded.watched.clone(), &Watched::default());
         Ok(Self {
             core,
@@ -146,7 +146,7 @@ impl App {
             desks,
         } = self;
         let mut door = front.serve(&core.shared, &core.pools)?;
-        announce("proxy", door.address());
+        announce(Place::Proxy, door.address());
         let config = core.config.load_full();
         core.open_desks(
             desks,
@@ -155,7 +155,7 @@ impl App {
                 admin: true,
                 metrics: true,
             },
-        )?;
+        );
         let mut tasks = JoinSet::new();
         let pools = core.pools.clone();
         tasks.spawn(async move { pools.maintain().await });
@@ -182,7 +182,7 @@ impl App {
                 },
                 Some(new) = doors.recv() => {
                     // The new listener is open; what the old one carries lives on.
-                    announce("proxy", new.address());
+                    announce(Place::Proxy, new.address());
                     door.drain(None);
                     retired.push(std::mem::replace(&mut door, new));
                 }

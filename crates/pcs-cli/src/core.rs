@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::SystemTime;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -36,10 +37,11 @@ pub(crate) struct Core {
     pub(crate) pools: Pools,
     pub(crate) checks: Arc<Checks>,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) dial: Arc<SwitchDial>,
+    dial: Arc<SwitchDial>,
+    probe: Arc<ChainProbe>,
     /// Everything we listen on: never dialled.
-    pub(crate) own: OwnListeners,
-    listeners: Mutex<Vec<SocketAddr>>,
+    own: OwnListeners,
+    listening: Mutex<[Option<SocketAddr>; Place::COUNT]>,
     pub(crate) config: ArcSwap<Config>,
     /// Where the configuration is read again from; `None` for a server that was handed a finished one.
     pub(crate) sources: Option<Sources>,
@@ -74,7 +76,8 @@ impl Core {
         doors: mpsc::Sender<FrontDoor>,
     ) -> anyhow::Result<(Arc<Self>, Driver<ChainProbe>)> {
         let own = OwnListeners::default();
-        let dial = Arc::new(SwitchDial::new(config, &own));
+        let network = network(config, &own);
+        let dial = Arc::new(SwitchDial::new(config, &network));
         let state = config.admin.state_file.clone().map(StateFile::new);
         let overlay = state
             .as_ref()
@@ -82,10 +85,8 @@ impl Core {
             .transpose()?
             .unwrap_or_default();
         let kept = overlay.clone();
-        let metrics = Arc::new(Metrics::new(
-            config.metrics.max_proxy_series,
-            Instant::now().into_std(),
-        ));
+        let metrics = Metrics::new(config.metrics.max_proxy_series, Instant::now().into_std());
+        let metrics = Arc::new(metrics.begun_at(wall_time()));
         let feed = Feed::default();
         let gate = Arc::new(ArcSwap::from_pointee(wiring::gate(&config.admin)));
         let watcher = Arc::new(Watcher::new(Arc::clone(&metrics), feed.clone()));
@@ -102,8 +103,8 @@ impl Core {
         {
             tracing::error!(event = "state_file", error = format!("{error:#}"));
         }
-        let network = Arc::new(Network::new(wiring::network(config)).guarding(own.clone()));
-        let (checks, driver) = health::checks(Arc::<SwitchDial>::clone(&dial), network, &pools);
+        let probe = Arc::new(ChainProbe::new(Arc::<SwitchDial>::clone(&dial), network));
+        let (checks, driver) = health::checks(&probe, &pools);
         let checks = Arc::new(checks);
         watcher.tell(Arc::clone(&checks));
         health::follow(&checks, &pools, config);
@@ -119,6 +120,7 @@ impl Core {
             checks,
             shared,
             dial,
+            probe,
             own,
             config,
             sources,
@@ -131,7 +133,7 @@ impl Core {
             watched: Mutex::default(),
             saving: Semaphore::new(1),
             desks: Desks::default(),
-            listeners: Mutex::default(),
+            listening: Mutex::default(),
             reloading: Semaphore::new(1),
             doors,
         };
@@ -201,13 +203,44 @@ impl Core {
         health::follow(&self.checks, &self.pools, config);
     }
 
-    /// Never dial this address either, one of our listeners from now on.
-    pub(crate) fn listens(&self, address: SocketAddr) {
-        let mut listeners = self.listeners.lock();
-        if !listeners.contains(&address) {
-            listeners.push(address);
+    /// Dials and checks by another configuration from now on.
+    pub(crate) fn switch_network(&self, config: &Config) {
+        let network = network(config, &self.own);
+        self.dial.switch(config, &network);
+        self.probe.use_network(network);
+    }
+
+    /// Never dial this address, where we listen from now on; the one before it is anybody's.
+    pub(crate) fn listens(&self, place: Place, address: Option<SocketAddr>) {
+        let mut listening = self.listening.lock();
+        listening[place as usize] = address;
+        self.own.set(listening.iter().flatten().copied().collect());
+    }
+
+    /// Where we listen.
+    pub(crate) fn listening(&self) -> Vec<SocketAddr> {
+        self.listening.lock().iter().flatten().copied().collect()
+    }
+}
+
+/// What we listen for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Proxy,
+    Admin,
+    Metrics,
+}
+
+impl Place {
+    const COUNT: usize = 3;
+
+    /// The name in the log.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Proxy => "proxy",
+            Self::Admin => "admin",
+            Self::Metrics => "metrics",
         }
-        self.own.set(listeners.clone());
     }
 }
 
@@ -218,21 +251,24 @@ pub(crate) struct SwitchDial {
 }
 
 impl SwitchDial {
-    fn new(config: &Config, own: &OwnListeners) -> Self {
+    fn new(config: &Config, network: &Arc<Network>) -> Self {
         Self {
-            current: ArcSwap::from_pointee(connector(config, own)),
+            current: ArcSwap::from_pointee(connector(config, network)),
         }
     }
 
     /// Dials by another configuration from now on; names, authority files and trust roots are read anew.
-    pub(crate) fn switch(&self, config: &Config, own: &OwnListeners) {
-        self.current.store(Arc::new(connector(config, own)));
+    fn switch(&self, config: &Config, network: &Arc<Network>) {
+        self.current.store(Arc::new(connector(config, network)));
     }
 }
 
-fn connector(config: &Config, own: &OwnListeners) -> ChainConnector {
-    let network = Network::new(wiring::network(config)).guarding(own.clone());
-    ChainConnector::new(Arc::new(network), wiring::timeouts(config))
+fn network(config: &Config, own: &OwnListeners) -> Arc<Network> {
+    Arc::new(Network::new(wiring::network(config)).guarding(own.clone()))
+}
+
+fn connector(config: &Config, network: &Arc<Network>) -> ChainConnector {
+    ChainConnector::new(Arc::clone(network), wiring::timeouts(config))
 }
 
 impl Dial for SwitchDial {
@@ -265,7 +301,15 @@ impl Dial for SwitchDial {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the edge: everything below takes it as an argument"
+)]
+fn wall_time() -> SystemTime {
+    SystemTime::now()
+}
+
 /// Says where a listener is, in the words that scripts wait for.
-pub(crate) fn announce(listener: &'static str, address: SocketAddr) {
-    tracing::info!(event = "listening", listener, addr = %address);
+pub(crate) fn announce(place: Place, address: SocketAddr) {
+    tracing::info!(event = "listening", listener = place.as_str(), addr = %address);
 }

@@ -8,11 +8,12 @@ use anyhow::Context;
 use parking_lot::Mutex;
 use pcs_admin::Admin;
 use pcs_config::Config;
+use pcs_server::Listeners;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::control::Operator;
-use crate::core::{Core, announce};
+use crate::core::{Core, Place, announce};
 
 /// What is served now.
 #[derive(Debug, Default)]
@@ -30,8 +31,14 @@ struct Open {
 /// Listeners that are bound and not yet served; `None` where nothing is to be.
 #[derive(Debug, Default)]
 pub(crate) struct BoundDesks {
-    admin: Option<TcpListener>,
-    metrics: Option<TcpListener>,
+    admin: Option<Bound>,
+    metrics: Option<Bound>,
+}
+
+#[derive(Debug)]
+struct Bound {
+    listener: TcpListener,
+    address: SocketAddr,
 }
 
 /// Which of the two are meant.
@@ -42,16 +49,18 @@ pub(crate) struct Which {
 }
 
 impl BoundDesks {
-    /// Takes the ports of those that are meant and switched on.
+    /// Takes the ports of those that are meant and switched on, be they our `own` ones.
     ///
     /// # Errors
     ///
     /// A port in use, named by its key.
-    pub(crate) fn bind(config: &Config, which: Which) -> anyhow::Result<Self> {
+    pub(crate) fn bind(config: &Config, which: Which, own: &[SocketAddr]) -> anyhow::Result<Self> {
         let bind = |on: bool, address: SocketAddr, section: &str| {
-            on.then(|| listen(address)).transpose().with_context(|| {
-                format!("{section}.bind_address, {section}.port: cannot listen on {address}")
-            })
+            on.then(|| Bound::bind(address, own))
+                .transpose()
+                .with_context(|| {
+                    format!("{section}.bind_address, {section}.port: cannot listen on {address}")
+                })
         };
         Ok(Self {
             admin: bind(which.admin && config.admin.enabled, config.admin.listen, "admin")?,
@@ -62,33 +71,28 @@ impl BoundDesks {
             )?,
         })
     }
-}
 
-impl BoundDesks {
     /// Where the admin API will listen.
     pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin
-            .as_ref()
-            .and_then(|listener| listener.local_addr().ok())
+        self.admin.as_ref().map(|bound| bound.address)
     }
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address)
+impl Bound {
+    fn bind(address: SocketAddr, own: &[SocketAddr]) -> io::Result<Self> {
+        let listeners = Listeners::bind_beside(address, 1, own)?;
+        let address = listeners.local_addr();
+        let listener = listeners
+            .into_sockets()
+            .pop()
+            .ok_or(io::ErrorKind::AddrNotAvailable)?;
+        Ok(Self { listener, address })
+    }
 }
 
 impl Core {
     /// Serves what was bound, and closes what was served before in its place.
-    ///
-    /// # Errors
-    ///
-    /// A listener that does not tell its address.
-    pub(crate) fn open_desks(
-        self: &Arc<Self>,
-        bound: BoundDesks,
-        config: &Config,
-        which: Which,
-    ) -> anyhow::Result<()> {
+    pub(crate) fn open_desks(self: &Arc<Self>, bound: BoundDesks, config: &Config, which: Which) {
         let admin = Admin {
             pools: self.pools.clone(),
             control: Arc::new(Operator(Arc::clone(self))),
@@ -98,43 +102,45 @@ impl Core {
         };
         let mut open = self.desks.open.lock();
         if which.admin {
-            let token = bound.admin.map(|listener| {
-                let token = self.announce_desk("admin", &listener)?;
-                let (admin, closing) = (admin.clone(), token.clone());
-                self.serve("admin", async move { admin.serve(listener, closing).await });
-                anyhow::Ok(token)
+            let admin = admin.clone();
+            let new = self.open_desk(Place::Admin, bound.admin, |listener, closing| async move {
+                admin.serve(listener, closing).await
             });
-            close(std::mem::replace(&mut open.admin, token.transpose()?));
+            close(std::mem::replace(&mut open.admin, new));
         }
         if which.metrics {
-            let token = bound.metrics.map(|listener| {
-                let token = self.announce_desk("metrics", &listener)?;
-                let (closing, path) = (token.clone(), config.metrics.path.clone());
-                // The page names proxies: where others can reach it they have to show the token.
-                let guarded = !config.metrics.listen.ip().is_loopback();
-                self.serve("metrics", async move {
-                    pcs_admin::serve_metrics(admin, listener, path, guarded, closing).await
-                });
-                anyhow::Ok(token)
+            let path = config.metrics.path.clone();
+            // The page names proxies: where others can reach it they have to show the token.
+            let guarded = !config.metrics.listen.ip().is_loopback();
+            let new = self.open_desk(Place::Metrics, bound.metrics, |listener, closing| async move {
+                pcs_admin::serve_metrics(admin, listener, path, guarded, closing).await
             });
-            close(std::mem::replace(&mut open.metrics, token.transpose()?));
+            close(std::mem::replace(&mut open.metrics, new));
         }
-        Ok(())
     }
 
-    fn announce_desk(&self, name: &'static str, listener: &TcpListener) -> anyhow::Result<CancellationToken> {
-        let address = listener
-            .local_addr()
-            .context("asking a listener for its address")?;
-        self.listens(address);
-        announce(name, address);
-        Ok(CancellationToken::new())
+    /// Serves one of them, where it was bound; answers what closes it.
+    fn open_desk<W>(
+        &self,
+        place: Place,
+        bound: Option<Bound>,
+        work: impl FnOnce(TcpListener, CancellationToken) -> W,
+    ) -> Option<CancellationToken>
+    where
+        W: Future<Output = io::Result<()>> + Send + 'static,
+    {
+        self.listens(place, bound.as_ref().map(|bound| bound.address));
+        let Bound { listener, address } = bound?;
+        announce(place, address);
+        let closing = CancellationToken::new();
+        self.serve(place, work(listener, closing.clone()));
+        Some(closing)
     }
 
-    fn serve(&self, name: &'static str, work: impl Future<Output = io::Result<()>> + Send + 'static) {
+    fn serve(&self, place: Place, work: impl Future<Output = io::Result<()>> + Send + 'static) {
         self.desks.tasks.spawn(async move {
             if let Err(error) = work.await {
-                tracing::error!(event = "listener_failed", listener = name, %error);
+                tracing::error!(event = "listener_failed", listener = place.as_str(), %error);
             }
         });
     }

@@ -18,14 +18,14 @@ use tokio::time::Instant;
 pub(crate) struct Bound(Listeners);
 
 impl Bound {
-    /// Takes the port.
+    /// Takes the port, one of our `own` as well.
     ///
     /// # Errors
     ///
     /// The port is in use, or may not be taken.
-    pub(crate) fn bind(address: SocketAddr) -> anyhow::Result<Self> {
+    pub(crate) fn bind(address: SocketAddr, own: &[SocketAddr]) -> anyhow::Result<Self> {
         let workers = thread::available_parallelism().map_or(1, usize::from);
-        let listeners = Listeners::bind(address, workers)
+        let listeners = Listeners::bind_beside(address, workers, own)
             .with_context(|| format!("server.bind_address, server.port: cannot listen on {address}"))?;
         Ok(Self(listeners))
     }

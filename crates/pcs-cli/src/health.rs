@@ -8,21 +8,16 @@ use pcs_health::flip::Thresholds;
 use pcs_health::{ChainProbe, Way};
 use pcs_models::{ChainSpec, PoolName};
 use pcs_pool::{Member, Pools};
-use pcs_tunnel::{Dial, Network, PreparedChain};
+use pcs_tunnel::PreparedChain;
 
 /// The handle to the checks of this process.
 pub(crate) type Checks = Checker<Way>;
 
 /// Checks over the production connector, and what has to run for them.
-pub(crate) fn checks(
-    dial: Arc<dyn Dial>,
-    network: Arc<Network>,
-    pools: &Pools,
-) -> (Checks, Driver<ChainProbe>) {
-    let probe = Arc::new(ChainProbe::new(dial, network));
+pub(crate) fn checks(probe: &Arc<ChainProbe>, pools: &Pools) -> (Checks, Driver<ChainProbe>) {
     // Jitter needs no good randomness, only another one in each process.
     let seed = u64::from(std::process::id());
-    Checker::new(probe, Arc::new(pools.clone()), seed)
+    Checker::new(Arc::clone(probe), Arc::new(pools.clone()), seed)
 }
 
 /// Tells the checks who is there now.

@@ -6,9 +6,9 @@ use pcs_admin::Event;
 use pcs_config::{Change, Config, Listener, Loaded};
 use pcs_pool::Applied;
 
-use crate::core::Core;
+use crate::core::{Core, Place};
 use crate::desks::{BoundDesks, Which};
-use crate::front::Bound;
+use crate::front::{Bound, FrontDoor};
 use crate::{setup, wiring};
 
 /// Why a reload changed nothing: one line an error.
@@ -34,7 +34,7 @@ impl Core {
     /// Dropping it before its last step changes nothing; the last step has no await.
     pub(crate) async fn reload(self: &Arc<Self>, cause: &'static str) -> Result<Applied, Refused> {
         let Ok(_one_at_a_time) = self.reloading.acquire().await else {
-            return Err(Refused(vec!["the server is stopping".to_owned()]));
+            return Err(stopping());
         };
         let result = self.try_reload().await;
         self.note_reload(result.is_ok());
@@ -109,14 +109,15 @@ impl Core {
         }
         // What can fail comes first and is undone by being dropped.
         let moved = changes.contains(&Change::ListenerChanged(Listener::Server));
-        let bound = moved.then(|| Bound::bind(new.server.listen)).transpose();
+        let own = self.listening();
+        let bound = moved.then(|| Bound::bind(new.server.listen, &own)).transpose();
         let bound = bound.map_err(|error| Refused(lines(&error)))?;
         let page = changes.contains(&Change::MetricsChanged) && old.metrics.path != new.metrics.path;
         let which = Which {
             admin: changes.contains(&Change::ListenerChanged(Listener::Admin)),
             metrics: changes.contains(&Change::ListenerChanged(Listener::Metrics)),
         };
-        let desks = BoundDesks::bind(new, which).map_err(|error| Refused(lines(&error)))?;
+        let desks = BoundDesks::bind(new, which, &own).map_err(|error| Refused(lines(&error)))?;
         if page && !which.metrics {
             tracing::warn!(
                 event = "needs_restart",
@@ -124,26 +125,32 @@ impl Core {
                 "A changed key is read at start only"
             );
         }
-        let applied = self
-            .pools
-            .apply(wiring::pools(new))
-            .map_err(|error| Refused(vec![error.to_string()]))?;
+        let Ok(taken_over) = self.doors.reserve().await else {
+            return Err(stopping());
+        };
+        // From here on without an await. The new port serves a moment before the new members are there.
+        let door = bound
+            .map(|bound| bound.serve(&self.shared, &self.pools))
+            .transpose();
+        let door = door.map_err(|error| Refused(lines(&error)))?;
+        let applied = self.pools.apply(wiring::pools(new)).map_err(|error| {
+            door.iter().for_each(FrontDoor::close);
+            Refused(vec![error.to_string()])
+        })?;
         self.switch(new, &changes);
         self.members_changed(new);
-        if let Some(bound) = bound {
-            self.open_door(bound)
-                .await
-                .map_err(|error| Refused(lines(&error)))?;
+        if let Some(door) = door {
+            self.listens(Place::Proxy, Some(door.address()));
+            taken_over.send(door);
         }
-        self.open_desks(desks, new, which)
-            .map_err(|error| Refused(lines(&error)))?;
+        self.open_desks(desks, new, which);
         self.config.store(Arc::new(new.clone()));
         Ok(applied)
     }
 
     /// Everything that cannot fail.
     fn switch(&self, new: &Config, changes: &[Change]) {
-        self.dial.switch(new, &self.own);
+        self.switch_network(new);
         self.shared.reload(wiring::server(&new.server));
         self.gate.store(Arc::new(wiring::gate(&new.admin)));
         self.metrics.set_max_series(new.metrics.max_proxy_series);
@@ -159,15 +166,10 @@ impl Core {
             }
         }
     }
+}
 
-    async fn open_door(&self, bound: Bound) -> anyhow::Result<()> {
-        self.listens(bound.address());
-        let door = bound.serve(&self.shared, &self.pools)?;
-        self.doors
-            .send(door)
-            .await
-            .map_err(|_| anyhow::anyhow!("the server is stopping"))
-    }
+fn stopping() -> Refused {
+    Refused(vec!["the server is stopping".to_owned()])
 }
 
 /// One line an error; a configuration's own lines stay apart.

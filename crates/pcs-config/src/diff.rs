@@ -141,10 +141,6 @@ fn restarts(old: &Config, new: &Config, note: &mut impl FnMut(bool, Change)) {
         old.admin.state_file != new.admin.state_file,
         Change::NeedsRestart("admin.state_file"),
     );
-    note(
-        old.server.watch_config != new.server.watch_config,
-        Change::NeedsRestart("server.watch_config"),
-    );
 }
 
 fn pools(old: &Config, new: &Config, changes: &mut Vec<Change>) {

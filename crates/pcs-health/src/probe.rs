@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use pcs_models::{Blame, Endpoint, FailureKind, HopIndex, Target, TlsOptions};
 use pcs_tunnel::{
     BoxFuture, ChainStream, Dial, DialError, DialRequest, Dialed, Form, Io, NetError, Network, PreparedChain,
@@ -35,7 +36,7 @@ pub struct Way {
 /// nothing is asked but the member itself, and where it keeps silent about that, its own address.
 pub struct ChainProbe {
     dial: Arc<dyn Dial>,
-    network: Arc<Network>,
+    network: ArcSwap<Network>,
     tls: TlsOptions,
 }
 
@@ -45,9 +46,14 @@ impl ChainProbe {
     pub fn new(dial: Arc<dyn Dial>, network: Arc<Network>) -> Self {
         Self {
             dial,
-            network,
+            network: ArcSwap::new(network),
             tls: TlsOptions::default(),
         }
+    }
+
+    /// Later checks use this network.
+    pub fn use_network(&self, network: Arc<Network>) {
+        self.network.store(network);
     }
 
     /// The same probe, which proves the certificates of test URLs otherwise than by the system's authorities.
@@ -67,7 +73,11 @@ impl ChainProbe {
             return http::fetch(dialed.stream, &dialed.form, spec, deadline).await;
         }
         let stream = self.build(&way.chain, way, target, deadline).await?;
-        let tls = self.network.tls(stream, &target.host, &self.tls, deadline).await;
+        let tls = self
+            .network
+            .load_full()
+            .tls(stream, &target.host, &self.tls, deadline)
+            .await;
         let tls = tls.map_err(|error| net_failure(&error, Fault::Target))?;
         http::fetch(
             ChainStream::new(Io::Tls(Box::new(tls))),
@@ -111,7 +121,7 @@ impl ChainProbe {
     async fn reach(&self, way: &Way, deadline: Instant) -> Result<(), CheckFailure> {
         match &way.before {
             None => {
-                let reached = self.network.connect_tcp(&way.member, deadline).await;
+                let reached = self.network.load_full().connect_tcp(&way.member, deadline).await;
                 reached
                     .map(drop)
                     .map_err(|error| net_failure(&error, Fault::Member))
@@ -154,7 +164,7 @@ impl ChainProbe {
 
     #[cfg(target_os = "linux")]
     async fn ping(&self, way: &Way, deadline: Instant) -> Result<(), CheckFailure> {
-        let addresses = self.network.resolve(&way.member.host, deadline).await;
+        let addresses = self.network.load_full().resolve(&way.member.host, deadline).await;
         let addresses = addresses.map_err(|error| net_failure(&error, Fault::Member))?;
         let Some(address) = addresses.first() else {
             return Err(CheckFailure::new(

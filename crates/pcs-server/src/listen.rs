@@ -26,21 +26,34 @@ impl Listeners {
     /// Whatever the system says, [`io::ErrorKind::AddrInUse`] above all, also where the other process would
     /// have shared the port.
     pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Self> {
-        if workers <= 1 || !cfg!(target_os = "linux") {
+        Self::bind_beside(address, workers, &[])
+    }
+
+    /// The same, while this process still listens on `own`: an address that one of those covers, or that covers one of
+    /// those, can be taken over before the other is closed (Linux only; elsewhere it is in use).
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::bind`].
+    pub fn bind_beside(address: SocketAddr, workers: usize, own: &[SocketAddr]) -> io::Result<Self> {
+        if !cfg!(target_os = "linux") {
             let socket = open(address)?;
             socket.bind(&address.into())?;
             return Self::listen(vec![socket], workers.max(1));
         }
         // Sockets that share a port would also share it with a second PCS, which has to be told that the port is
         // taken: so the port is first claimed alone.
-        let claim = open(address)?;
-        claim.bind(&address.into())?;
-        let address = local_address(&claim)?;
-        drop(claim);
-        let sockets = (0..workers)
+        let address = if own.iter().any(|own| overlap(*own, address)) {
+            address
+        } else {
+            let claim = open(address)?;
+            claim.bind(&address.into())?;
+            local_address(&claim)?
+        };
+        let sockets = (0..workers.max(1))
             .map(|_| shared(address))
             .collect::<io::Result<Vec<_>>>()?;
-        Self::listen(sockets, workers)
+        Self::listen(sockets, workers.max(1))
     }
 
     fn listen(sockets: Vec<Socket>, workers: usize) -> io::Result<Self> {
@@ -78,6 +91,12 @@ impl Listeners {
     pub fn into_sockets(self) -> Vec<TcpListener> {
         self.sockets
     }
+}
+
+/// Whether two listeners would be in each other's way.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let (one_ip, other_ip) = (one.ip(), other.ip());
+    one.port() == other.port() && (one_ip == other_ip || one_ip.is_unspecified() || other_ip.is_unspecified())
 }
 
 fn open(address: SocketAddr) -> io::Result<Socket> {
@@ -126,6 +145,24 @@ mod tests {
             .map(|socket| socket.local_addr().unwrap().port())
             .collect();
         assert!(ports.windows(2).all(|pair| pair[0] == pair[1]), "{ports:?}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_this_process_holds_can_be_taken_over_by_a_wider_or_narrower_address() {
+        let first = Listeners::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+        let own = first.local_addr();
+        let wide = SocketAddr::from(([0, 0, 0, 0], own.port()));
+        let refused = Listeners::bind_beside(wide, 2, &["127.0.0.1:1".parse().unwrap()]);
+        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let second = Listeners::bind_beside(wide, 2, &[own]).unwrap();
+        let third = Listeners::bind_beside(own, 1, &[own, wide]).unwrap();
+        drop((first, second));
+        assert_eq!(third.local_addr(), own);
+        assert_eq!(
+            Listeners::bind(own, 1).unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod healing;
 mod load;
 mod manifests;
 mod metrics;
+mod moves;
 mod namespace;
 mod outage;
 mod pcs;

@@ -156,11 +156,7 @@ fn each_difference_is_one_change() {
             "logging: {file: /x}\npools:",
             &[Change::NeedsRestart("logging.file")],
         ),
-        (
-            "pools:",
-            "server: {watch_config: true}\npools:",
-            &[Change::NeedsRestart("server.watch_config")],
-        ),
+        ("pools:", "server: {watch_config: true}\npools:", &[]),
         (
             "pools:",
             "health_check: {enabled: false}\npools:",
