@@ -96,7 +96,7 @@ pub enum AuthScheme {
 /// How to prove an `https` hop's certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct TlsOptions {
-    /// PEM file of the authorities to trust in place of the system's.
+    /// PEM file of the authorities, or of the hop's own certificate, to trust in place of the system's.
     pub ca_file: Option<PathBuf>,
     /// The name to ask for and to prove; the hop's host if not given.
     pub server_name: Option<String>,

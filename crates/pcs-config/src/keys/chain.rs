@@ -59,7 +59,7 @@ static TLS: Section = Section {
             "ca_file",
             Kind::Text(Form::File),
             Preset::Unset,
-            "PEM file of authorities to trust in place of the system's.",
+            "PEM file of authorities (or of the proxy's own certificate) to trust in place of the system's.",
         ),
         key(
             "server_name",

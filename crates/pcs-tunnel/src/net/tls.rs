@@ -1,5 +1,7 @@
 //! TLS towards hops: rustls with its cryptography named, one client set-up per trust.
 
+mod listed;
+
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,8 +9,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use pcs_models::{Host, TlsOptions};
-use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -17,6 +19,7 @@ use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use self::listed::TrustListed;
 use super::NetError;
 use crate::ChainStream;
 
@@ -29,7 +32,7 @@ compile_error!("pcs-tunnel needs one of the features `tls-ring` and `tls-aws-lc`
 enum Trust {
     /// The system's authorities.
     System,
-    /// The authorities of this file, in place of the system's.
+    /// The authorities and servers of this file, in place of the system's authorities.
     File(PathBuf),
     /// Anybody.
     Anybody,
@@ -124,8 +127,11 @@ fn make(trust: Trust) -> Result<TlsConnector, NetError> {
             .with_root_certificates(system_roots())
             .with_no_client_auth(),
         Trust::File(path) => {
-            let roots = file_roots(&path).map_err(|source| NetError::CaFile { path, source })?;
-            builder.with_root_certificates(roots).with_no_client_auth()
+            let trust = file_trust(&path, provider).map_err(|source| NetError::CaFile { path, source })?;
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(trust))
+                .with_no_client_auth()
         }
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -153,22 +159,24 @@ fn system_roots() -> RootCertStore {
     roots
 }
 
-fn file_roots(path: &Path) -> io::Result<RootCertStore> {
+fn file_trust(path: &Path, provider: Arc<CryptoProvider>) -> io::Result<TrustListed> {
     let pem = std::fs::read(path)?;
-    let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
-    let certificates = CertificateDer::pem_slice_iter(&pem)
+    let listed = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(invalid)?;
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     let mut roots = RootCertStore::empty();
     // Bundles of companies hold old oddities; one of them must not take the rest away.
-    roots.add_parsable_certificates(certificates);
+    roots.add_parsable_certificates(listed.iter().cloned());
     if roots.is_empty() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "it holds no usable certificate in PEM form",
         ));
     }
-    Ok(roots)
+    let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    Ok(TrustListed { authorities, listed })
 }
 
 /// `insecure_skip_verify`: the certificate proves nothing, yet the handshake must be sound.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use pcs_models::{Endpoint, FailureKind, Host, TlsOptions};
 use pcs_tunnel::{BoxFuture, ChainStream, NetError, Network, NetworkSettings, OwnListeners, Resolve, relay};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustls::HandshakeKind;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tempfile::TempDir;
@@ -179,6 +179,11 @@ impl Server {
             .unwrap()
             .signed_by(&key, &issuer)
             .unwrap();
+        Self::showing(&certificate, &key, &pem)
+    }
+
+    /// Shows this certificate, and has a file of these to trust.
+    fn showing(certificate: &rcgen::Certificate, key: &KeyPair, trusted: &str) -> Self {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
@@ -189,7 +194,7 @@ impl Server {
             .unwrap();
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("ca.pem"), pem).unwrap();
+        std::fs::write(directory.path().join("ca.pem"), trusted).unwrap();
         Self {
             directory,
             acceptor: TlsAcceptor::from(Arc::new(config)),
@@ -287,6 +292,75 @@ async fn certificates_are_proven_against_the_configured_authority() {
         ..TlsOptions::default()
     };
     server.shake(&network, "other.example", &careless).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_shows_a_listed_certificate_itself_is_trusted() {
+    type Form = fn(&mut CertificateParams);
+    let authority = |params: &mut CertificateParams| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority: Form = authority;
+    let old: Form = |params| {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+        params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+    };
+    let server: Form = |params| {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ClientAuth,
+            ExtendedKeyUsagePurpose::ServerAuth,
+        ];
+    };
+    let client: Form = |params| {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    };
+    let cases = [
+        ("self-signed", (|_| {}) as Form, "localhost", true),
+        (
+            "self-signed, marked as an authority's",
+            authority,
+            "localhost",
+            true,
+        ),
+        ("of another name", authority, "other.example", false),
+        ("expired", old, "localhost", false),
+        ("for servers", server, "localhost", true),
+        ("for clients alone", client, "localhost", false),
+    ];
+    for (name, form, host, good) in cases {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["localhost".into()]).unwrap();
+        form(&mut params);
+        let shown = params.self_signed(&key).unwrap();
+        let server = Server::showing(&shown, &key, &shown.pem());
+        let shaken = server.shake(&Network::default(), host, &server.trusted()).await;
+        assert_eq!(shaken.is_ok(), good, "{name}: {shaken:?}");
+
+        // The same names and form under the same subject, of another key: not what is listed.
+        let other = KeyPair::generate().unwrap();
+        let stranger = params.self_signed(&other).unwrap();
+        let server = Server::showing(&stranger, &other, &shown.pem());
+        let shaken = server.shake(&Network::default(), host, &server.trusted()).await;
+        assert!(shaken.is_err(), "{name}, of another key");
+    }
+}
+
+#[tokio::test]
+async fn a_listed_certificate_needs_no_listed_issuer() {
+    let issuer = Issuer::new(CertificateParams::default(), KeyPair::generate().unwrap());
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["localhost".into()]).unwrap();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    let shown = params.signed_by(&key, &issuer).unwrap();
+    let server = Server::showing(&shown, &key, &shown.pem());
+    let network = Network::default();
+    server
+        .shake(&network, "localhost", &server.trusted())
+        .await
+        .unwrap();
+    let error = server.shake(&network, "other.example", &server.trusted()).await;
+    assert_eq!(error.unwrap_err().kind(), FailureKind::Tls);
 }
 
 #[tokio::test]
