@@ -12,13 +12,13 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::Shared;
 use crate::access::Rejection;
 use crate::answer::{Answer, Wire};
 use crate::buffer::Input;
 use crate::limits::Place;
 use crate::tunnel::Standing;
 use crate::worker::Guest;
+use crate::{Protocols, Shared};
 use crate::{http, socks};
 
 /// What the connections of one worker share.
@@ -95,24 +95,32 @@ async fn greet(visitor: &mut Visitor<'_>) -> Option<Standing> {
                 .shared
                 .access
                 .turned_away(visitor.peer, Rejection::UnknownProtocol);
-            let hint = hint(first.copied().unwrap_or_default());
+            let hint = hint(first.copied().unwrap_or_default(), protocols);
             tracing::info!(client = %visitor.peer, hint, "Client speaks another protocol");
             None
         }
     }
 }
 
-/// What a person should do about a client that begins with this byte.
-fn hint(first: u8) -> &'static str {
-    match first {
-        TLS_HANDSHAKE => {
+/// What a person should do about a client that begins with this byte, on a port that takes these protocols.
+fn hint(first: u8, protocols: Protocols) -> String {
+    let takes = match (protocols.http, protocols.socks5) {
+        (true, true) => "this port takes HTTP proxy requests and SOCKS5",
+        (true, false) => "this port takes HTTP proxy requests alone (server.protocols: [http])",
+        (false, true) => "this port takes SOCKS5 alone (server.protocols: [socks5])",
+        (false, false) => "this port takes nothing (server.protocols: [])",
+    };
+    let speaks = match first {
+        TLS_HANDSHAKE if protocols.http => {
             "the client speaks TLS to the proxy itself: write http:// in its proxy URL, not https://"
         }
-        4 => "the client speaks SOCKS4: this port takes SOCKS5 and HTTP",
-        SOCKS5 => "SOCKS5 is switched off by server.protocols",
-        b'A'..=b'Z' => "HTTP is switched off by server.protocols",
-        _ => "this port takes HTTP proxy requests and SOCKS5",
-    }
+        TLS_HANDSHAKE => "the client speaks TLS to the proxy itself",
+        4 => "the client speaks SOCKS4",
+        SOCKS5 => "the client speaks SOCKS5, which is switched off",
+        b' '..=b'~' | b'\r' | b'\n' => "the client speaks HTTP, which is switched off",
+        _ => "the client speaks neither HTTP nor SOCKS5",
+    };
+    format!("{speaks}; {takes}")
 }
 
 /// Asks for a stream. The connector keeps the deadline itself and knows best what took so long; should it not,
@@ -199,6 +207,49 @@ mod tests {
     impl Connect for Nowhere {
         fn connect<'a>(&'a self, _: &'a mut ConnectRequest) -> BoxFuture<'a, Result<Connected, DialError>> {
             Box::pin(std::future::pending())
+        }
+    }
+
+    #[test]
+    fn a_hint_names_what_is_off_and_what_is_taken() {
+        let (both, http, socks5) = ([true, true], [true, false], [false, true]);
+        for (first, [http, socks5], expected) in [
+            (0x16, both, "speaks TLS to the proxy itself: write http://"),
+            (
+                0x16,
+                socks5,
+                "speaks TLS to the proxy itself; this port takes SOCKS5 alone",
+            ),
+            (
+                4,
+                both,
+                "speaks SOCKS4; this port takes HTTP proxy requests and SOCKS5",
+            ),
+            (
+                4,
+                http,
+                "speaks SOCKS4; this port takes HTTP proxy requests alone (server.protocols: [http])",
+            ),
+            (
+                5,
+                http,
+                "SOCKS5, which is switched off; this port takes HTTP proxy requests alone (server.protocols",
+            ),
+            (
+                b'G',
+                socks5,
+                "HTTP, which is switched off; this port takes SOCKS5 alone (server.protocols: [socks5])",
+            ),
+            (b'\r', socks5, "HTTP, which is switched off"),
+            (b'g', socks5, "HTTP, which is switched off"),
+            (
+                0xff,
+                http,
+                "neither HTTP nor SOCKS5; this port takes HTTP proxy requests alone",
+            ),
+        ] {
+            let hint = hint(first, Protocols { http, socks5 });
+            assert!(hint.contains(expected), "{first}: {hint}");
         }
     }
 

@@ -18,9 +18,9 @@ pub(super) async fn serve(session: &mut Session<'_, '_>, live: &Live, ask: Local
         "/health" if reads => ("application/json", "{\"status\":\"healthy\"}".to_owned()),
         "/proxy.pac" if reads => match proxy_authority(session, live, ask.host.as_deref()) {
             Some(authority) => ("application/x-ns-proxy-autoconfig", pac(&authority)),
-            None => return refuse(session, ask).await,
+            None => return refuse(session, live, ask).await,
         },
-        _ => return refuse(session, ask).await,
+        _ => return refuse(session, live, ask).await,
     };
     let message = |wire| message(&format!("Content-Type: {content_type}\r\n"), &body, wire);
     let ticket = session.ticket(RequestKind::Local, ask.method, Matter::Local(ask.path));
@@ -67,9 +67,16 @@ async fn answer(
     }
 }
 
-async fn refuse(session: &mut Session<'_, '_>, ask: LocalAsk) -> After {
-    let detail = "this is a proxy, not a web server: set it as the HTTP or SOCKS5 proxy of your client \
-                  (GET /health and GET /proxy.pac are all that it serves itself)";
+async fn refuse(session: &mut Session<'_, '_>, live: &Live, ask: LocalAsk) -> After {
+    let proxy = if live.settings.protocols.socks5 {
+        "HTTP or SOCKS5 proxy"
+    } else {
+        "HTTP proxy"
+    };
+    let detail = format!(
+        "this is a proxy, not a web server: set it as the {proxy} of your client \
+         (GET /health and GET /proxy.pac are all that it serves itself)"
+    );
     let refusal = Refusal {
         answer: Answer::not_here(detail),
         kind: RequestKind::Local,

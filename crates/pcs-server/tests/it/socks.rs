@@ -180,6 +180,12 @@ async fn protocols_can_be_switched_off() {
             .status,
         200
     );
+    let answer = world.client_with("GET / HTTP/1.1\r\n\r\n").await.answer().await;
+    assert!(
+        answer.body.contains("set it as the HTTP proxy of your"),
+        "{}",
+        answer.body
+    );
     let world = World::start(only(false, true));
     world
         .client_with("GET /health HTTP/1.1\r\n\r\n")
