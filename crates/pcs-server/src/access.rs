@@ -74,7 +74,7 @@ pub struct AccessRecord<'a> {
     pub status: u16,
     /// Time until the chain was up (tunnels) or the response head arrived (forwarded requests).
     pub connect: Option<Duration>,
-    /// Time since the head was read.
+    /// Time since the head was read; where none could be read, since the accept or the first byte of a later head.
     pub duration: Duration,
     /// Now: the end of `duration`, so that whoever is told need not read the clock again.
     pub at: Instant,

@@ -39,6 +39,23 @@ pub(crate) struct Visitor<'d> {
     pub(crate) input: Input,
 }
 
+/// How long a client may take for a head.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HeadPatience {
+    /// The accept, or the first byte of a later head.
+    pub(crate) since: Instant,
+    pub(crate) deadline: Instant,
+}
+
+impl HeadPatience {
+    pub(crate) fn starting(since: Instant, budget: Duration) -> Self {
+        Self {
+            since,
+            deadline: since + budget,
+        }
+    }
+}
+
 /// Serves one client. The future that speaks with it is boxed and freed before the relay begins: an idle tunnel
 /// holds its relay, its account and little else.
 pub(crate) fn attend(
@@ -73,22 +90,22 @@ pub(crate) fn attend(
 /// Tells the protocols apart by the first byte.
 async fn greet(visitor: &mut Visitor<'_>) -> Option<Standing> {
     let live = visitor.door.shared.live();
-    let deadline = Instant::now() + live.settings.budget;
+    let patience = HeadPatience::starting(Instant::now(), live.settings.budget);
     let protocols = live.settings.protocols;
-    match timeout_at(deadline, visitor.input.fill(&mut visitor.client)).await {
+    match timeout_at(patience.deadline, visitor.input.fill(&mut visitor.client)).await {
         Ok(Ok(0) | Err(_)) => return None,
         Ok(Ok(_)) => {}
         Err(_) if protocols.http => {
-            Box::pin(http::too_slow(visitor)).await;
+            Box::pin(http::too_slow(visitor, patience)).await;
             return None;
         }
         Err(_) => return None,
     }
     match visitor.input.unread().first() {
-        Some(&SOCKS5) if protocols.socks5 => Box::pin(socks::serve(visitor, deadline)).await,
+        Some(&SOCKS5) if protocols.socks5 => Box::pin(socks::serve(visitor, patience.deadline)).await,
         // Method names are tokens, an empty line may come before them (RFC 9112 §2.2), and to text of any other kind
         // an answer will be understood.
-        Some(b' '..=b'~' | b'\r' | b'\n') if protocols.http => http::serve(visitor, deadline).await,
+        Some(b' '..=b'~' | b'\r' | b'\n') if protocols.http => http::serve(visitor, patience).await,
         first => {
             visitor
                 .door

@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout_at};
 use self::ask::{Ask, Refusal};
 use crate::access::RequestKind;
 use crate::answer::{Answer, Persistence, Wire};
-use crate::door::{Visitor, linger};
+use crate::door::{HeadPatience, Visitor, linger};
 use crate::shared::Live;
 use crate::ticket::{Matter, Ticket};
 use crate::tunnel::Standing;
@@ -66,26 +66,29 @@ enum NoHead {
 }
 
 /// Serves requests until the connection ends or becomes a tunnel. The first bytes are there already; the first
-/// head has to be complete by `deadline`.
-pub(crate) async fn serve(visitor: &mut Visitor<'_>, deadline: Instant) -> Option<Standing> {
+/// head has its patience from the accept, later ones from their first byte.
+pub(crate) async fn serve(visitor: &mut Visitor<'_>, first: HeadPatience) -> Option<Standing> {
     let mut session = Session {
         visitor,
         pinned: None,
     };
-    let mut first_deadline = Some(deadline);
+    let mut first = Some(first);
     loop {
         if !more_comes(session.visitor).await {
             return None;
         }
         let live = session.visitor.door.shared.live();
-        let after = match read_head(session.visitor, &live, first_deadline.take()).await {
+        let patience = first
+            .take()
+            .unwrap_or_else(|| HeadPatience::starting(Instant::now(), live.settings.budget));
+        let after = match read_head(session.visitor, &live, patience.deadline).await {
             Ok(length) => session.answer(&live, length).await,
             Err(NoHead::Over) => After::Close,
             // What ends a connection is boxed: it would be most of what each connection holds while it is served.
-            Err(NoHead::Slow) => Box::pin(session.refuse_unread(Answer::too_slow_client())).await,
+            Err(NoHead::Slow) => Box::pin(session.refuse_unread(Answer::too_slow_client(), patience)).await,
             Err(NoHead::Bad(error)) => {
                 let answer = refusal_of(error, live.settings.max_head_bytes);
-                Box::pin(session.refuse_unread(answer)).await
+                Box::pin(session.refuse_unread(answer, patience)).await
             }
         };
         match after {
@@ -101,12 +104,12 @@ pub(crate) async fn serve(visitor: &mut Visitor<'_>, deadline: Instant) -> Optio
 }
 
 /// Answers a client that has not sent a byte in time.
-pub(crate) async fn too_slow(visitor: &mut Visitor<'_>) {
+pub(crate) async fn too_slow(visitor: &mut Visitor<'_>, patience: HeadPatience) {
     let mut session = Session {
         visitor,
         pinned: None,
     };
-    session.refuse_unread(Answer::too_slow_client()).await;
+    session.refuse_unread(Answer::too_slow_client(), patience).await;
     let _ = linger(&mut session.visitor.client).await;
 }
 
@@ -129,12 +132,9 @@ async fn more_comes(visitor: &mut Visitor<'_>) -> bool {
     timeout_at(idle_until, more).await.unwrap_or_default() > 0
 }
 
-/// Reads until a head is complete; answers its length, empty lines before it dropped. The first head has its
-/// deadline from the accept, later ones from their first byte.
-async fn read_head(visitor: &mut Visitor<'_>, live: &Live, first: Option<Instant>) -> Result<usize, NoHead> {
-    let settings = &live.settings;
-    let mut scan = HeadScan::new(Strictness::Crlf, settings.max_head_bytes);
-    let deadline = first.unwrap_or_else(|| Instant::now() + settings.budget);
+/// Reads until a head is complete; answers its length, empty lines before it dropped.
+async fn read_head(visitor: &mut Visitor<'_>, live: &Live, deadline: Instant) -> Result<usize, NoHead> {
+    let mut scan = HeadScan::new(Strictness::Crlf, live.settings.max_head_bytes);
     loop {
         if let Some(end) = scan.advance(visitor.input.unread()).map_err(NoHead::Bad)? {
             let start = scan.start();
@@ -180,9 +180,11 @@ impl Session<'_, '_> {
         }
     }
 
-    /// Answers what could not be read as a request.
-    async fn refuse_unread(&mut self, answer: Answer) -> After {
+    /// Answers what could not be read as a request. There was no head to count its time from: it took as long as the
+    /// client was waited for.
+    async fn refuse_unread(&mut self, answer: Answer, patience: HeadPatience) -> After {
         let mut ticket = self.ticket(RequestKind::Local, "-".into(), Matter::Unknown);
+        ticket.began(patience.since);
         self.tell(&mut ticket, &answer, Wire::CLOSE).await;
         After::Linger
     }

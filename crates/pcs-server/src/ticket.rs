@@ -80,6 +80,11 @@ impl Ticket {
         }
     }
 
+    /// The request began before its account was opened.
+    pub(crate) fn began(&mut self, at: Instant) {
+        self.begun = at;
+    }
+
     pub(crate) fn begun(&self) -> Instant {
         self.begun
     }

@@ -320,7 +320,7 @@ async fn a_hops_407_is_never_passed_on() {
 #[tokio::test(start_paused = true)]
 async fn a_head_that_takes_too_long_is_408() {
     for bytes in ["", "G", "GET http://example.com/ HTTP/1.1\r\nHost: exa"] {
-        let world = World::new();
+        let mut world = World::new();
         let mut client = world.client().await;
         if !bytes.is_empty() {
             client.send(bytes).await;
@@ -329,7 +329,26 @@ async fn a_head_that_takes_too_long_is_408() {
         check_shape(&answer, 408, None, "pcs; error=http_request_error", 0);
         assert_eq!(answer.field("connection"), Some("close"));
         client.is_closed().await;
+        let duration = world.record().await.duration;
+        assert_eq!(
+            duration.as_secs(),
+            30,
+            "it was waited for as long as that: {duration:?}"
+        );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_later_head_that_takes_too_long_took_the_time_since_its_first_byte() {
+    let mut world = World::new();
+    let mut client = world.client_with("GET /health HTTP/1.1\r\n\r\n").await;
+    assert_eq!(client.answer().await.status, 200);
+    world.record().await;
+    tokio::time::advance(Duration::from_secs(100)).await;
+    client.send("GET /hea").await;
+    assert_eq!(client.answer().await.status, 408);
+    let record = world.record().await;
+    assert_eq!((record.status, record.duration.as_secs()), (408, 30));
 }
 
 #[tokio::test(start_paused = true)]
