@@ -7,7 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pcs_models::Target;
 use pcs_tunnel::wire::http1::{
-    BodyLength, FramingError, HeadError, RequestHead, Version, read_request, request_body, slots,
+    BodyLength, FramingError, HeadError, RequestHead, Version, in_known_version, read_request, request_body,
+    slots,
 };
 
 use super::fields::is_connection_auth;
@@ -81,7 +82,12 @@ pub(super) fn read(bytes: &[u8], live: &Live, peer: SocketAddr) -> Result<Ask, B
     let mut slots = slots();
     let head = match read_request(bytes, &mut slots) {
         Ok(head) => head,
-        Err(error) => return Err(Box::new(Refusal::unread(error))),
+        Err(error) => {
+            return match in_known_version(bytes) {
+                Some(known) => read(&known, live, peer),
+                None => Err(Box::new(Refusal::unread(error))),
+            };
+        }
     };
     let refuse = |answer, kind, matter, body| {
         let wire = Wire {

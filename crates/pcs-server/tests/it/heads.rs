@@ -36,7 +36,16 @@ async fn malformed_and_ambiguous_heads_are_refused() {
         ),
         ("two spaces", "GET  http://a.example/ HTTP/1.1\r\n\r\n"),
         ("no version", "GET http://a.example/\r\n\r\n"),
-        ("another version", "GET http://a.example/ HTTP/1.2\r\n\r\n"),
+        ("an older version", "GET http://a.example/ HTTP/0.9\r\n\r\n"),
+        ("a newer version", "GET http://a.example/ HTTP/2.0\r\n\r\n"),
+        (
+            "a version of two digits",
+            "GET http://a.example/ HTTP/1.10\r\n\r\n",
+        ),
+        (
+            "bad fields in a later minor version",
+            "GET http://a.example/ HTTP/1.2\r\nHost : a.example\r\n\r\n",
+        ),
         ("HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
         (
             "two hosts",
@@ -150,6 +159,24 @@ async fn malformed_and_ambiguous_heads_are_refused() {
             "{name}"
         );
     }
+}
+
+/// RFC 9110 §2.5: a later minor version is processed as the last one known.
+#[tokio::test]
+async fn a_later_minor_version_is_served_as_1_1() {
+    let mut world = World::new();
+    let mut client = world
+        .client_with("GET http://a.example/ HTTP/1.2\r\nHost: a.example\r\nX: HTTP/1.2\r\n\r\n")
+        .await;
+    let mut up = world.upstream().await;
+    assert_eq!(
+        up.head().await,
+        "GET http://a.example/ HTTP/1.1\r\nHost: a.example\r\nX: HTTP/1.2\r\n\r\n"
+    );
+    up.send("HTTP/1.1 204 No Content\r\n\r\n").await;
+    assert!(client.head().await.starts_with("HTTP/1.1 204 "));
+    client.send("CONNECT a.example:443 HTTP/1.9\r\n\r\n").await;
+    assert_eq!(client.answer().await.status, 200, "the connection stays");
 }
 
 #[tokio::test]

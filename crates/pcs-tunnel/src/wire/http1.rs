@@ -19,8 +19,8 @@ pub use chunked::{Chunked, Trailers};
 pub use fields::{Fields, tokens};
 pub use framing::{BodyLength, FramingError, request_body, response_body};
 pub use head::{
-    HeadError, HeadScan, MAX_FIELDS, RequestHead, ResponseHead, Slots, Strictness, Version, read_request,
-    read_response, slots,
+    HeadError, HeadScan, MAX_FIELDS, RequestHead, ResponseHead, Slots, Strictness, Version, in_known_version,
+    read_request, read_response, slots,
 };
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub enum HeadError {
     TooManyFields,
 }
 
-/// The version a peer speaks. Others are refused.
+/// The version a peer speaks. Others are refused, save what [`in_known_version`] brings back to these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
     /// HTTP/1.0: connections close unless asked otherwise, no chunks.
@@ -209,6 +209,23 @@ pub fn read_request<'h, 'b>(
     })
 }
 
+/// The request head in `bytes` as one of HTTP/1.1, if it is of a later minor version.
+///
+/// Such a message is processed as if it were of the highest version that is known (RFC 9110 §2.5). `None` is a head
+/// that is fine or bad as it stands.
+#[must_use]
+pub fn in_known_version(bytes: &[u8]) -> Option<Vec<u8>> {
+    let line_end = bytes.windows(2).position(|pair| pair == b"\r\n")?;
+    let minor = line_end.checked_sub(1)?;
+    let (line, rest) = bytes.split_at_checked(minor)?;
+    if !line.ends_with(b" HTTP/1.") || !matches!(rest.first(), Some(b'2'..=b'9')) {
+        return None;
+    }
+    let mut known = bytes.to_vec();
+    *known.get_mut(minor)? = b'1';
+    Some(known)
+}
+
 /// Reads the response head that `bytes` hold, all of it and nothing else (see [`HeadScan`]).
 ///
 /// # Errors
@@ -262,6 +279,6 @@ fn explain(error: httparse::Error) -> HeadError {
         httparse::Error::NewLine => "a line does not end with CRLF",
         httparse::Error::Status => "the status line is not well-formed",
         httparse::Error::Token => "the first line holds a character that is not allowed",
-        httparse::Error::Version => "the version is neither HTTP/1.0 nor HTTP/1.1",
+        httparse::Error::Version => "the version is not HTTP/1.x",
     })
 }

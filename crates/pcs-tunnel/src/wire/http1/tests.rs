@@ -160,6 +160,32 @@ fn the_fields_of_a_head_are_bounded() {
 }
 
 #[test]
+fn a_later_minor_version_is_taken_for_the_last_known() {
+    let head = |version: &str| format!("GET http://a/ {version}\r\nX: y HTTP/1.1\r\n\r\n");
+    for later in ["HTTP/1.2", "HTTP/1.9"] {
+        let known = in_known_version(head(later).as_bytes());
+        assert_eq!(known, Some(head("HTTP/1.1").into_bytes()), "{later}");
+    }
+    for other in [
+        "HTTP/1.0",
+        "HTTP/1.1",
+        "HTTP/2.0",
+        "HTTP/0.9",
+        "HTTP/11.2",
+        "HTTP/1.10",
+        "HTTP/1.",
+        "HTTP/1.x",
+        "http/1.2",
+        "XHTTP/1.2",
+    ] {
+        assert_eq!(in_known_version(head(other).as_bytes()), None, "{other}");
+    }
+    for short in ["", "\r\n", "2\r\n", "GET / HTTP/1.2"] {
+        assert_eq!(in_known_version(short.as_bytes()), None, "{short:?}");
+    }
+}
+
+#[test]
 fn request_framing_follows_rfc_9112() {
     use BodyLength::{Chunked, Exact, None};
     use FramingError::{BadCoding, BadLength, Both, LengthsDiffer, OldVersion, UnknownCoding};
