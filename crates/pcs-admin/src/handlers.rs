@@ -134,6 +134,11 @@ pub(crate) async fn add(
         }
         Some(_) => return Err(invalid("pool: expected a text".to_owned())),
     };
+    // Pools are never taken away while running, so what is found here is still there when the proxy joins.
+    let pools = desk.pools.pool_names();
+    if pool != PoolName::default() && !pools.contains(&pool) {
+        return Err(invalid(no_such_pool(&pool, pools)));
+    }
     if matches!(body["id"].as_str(), Some("." | "..")) {
         // Browsers and curl take them for steps in the path, so that nobody could change it again.
         return Err(invalid("id: expected a name that can stand in a path".to_owned()));
@@ -336,6 +341,15 @@ fn read(body: &[u8]) -> Answer<Value> {
 
 fn invalid(mistake: String) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, mistake.clone()).with_errors(vec![mistake])
+}
+
+/// A proxy in a pool of a mistyped name would never be picked, and nobody would be told.
+fn no_such_pool(name: &PoolName, mut pools: Vec<PoolName>) -> String {
+    if !pools.contains(&PoolName::default()) {
+        pools.insert(0, PoolName::default());
+    }
+    let allowed: Vec<_> = pools.iter().map(|pool| format!("`{pool}`")).collect();
+    format!("pool: there is no pool `{name}`; allowed: {}", allowed.join(", "))
 }
 
 fn known(id: &str) -> Answer<ProxyId> {

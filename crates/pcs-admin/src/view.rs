@@ -126,7 +126,7 @@ pub(crate) struct Reloaded {
 pub(crate) struct NewProxy {
     /// Made up from the address where missing.
     id: Option<String>,
-    /// The pool it joins; `default` where missing.
+    /// The pool it joins, one of the configuration; `default` where missing.
     pool: Option<String>,
     /// `protocol://user:password@host:port`, in place of the single keys.
     url: Option<String>,

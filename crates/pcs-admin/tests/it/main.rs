@@ -194,6 +194,7 @@ async fn every_answer_is_as_the_document_says() {
     let document = pcs_admin::document();
     let off = json!({ "enabled": false });
     let new = json!({ "id": "d", "pool": "extra" });
+    let lost = json!({ "id": "e", "pool": "exrta" });
     let step = json!({ "id": ".." });
     let nothing = Value::Null;
     let calls: &[(&str, &str, &str, &Value, u16)] = &[
@@ -207,6 +208,7 @@ async fn every_answer_is_as_the_document_says() {
         ("post", "/api/v1/proxies", "", &new, 201),
         ("post", "/api/v1/proxies", "", &new, 409),
         ("post", "/api/v1/proxies", "", &off, 422),
+        ("post", "/api/v1/proxies", "", &lost, 422),
         ("post", "/api/v1/proxies", "", &step, 422),
         ("patch", "/api/v1/proxies/{id}", "a", &off, 200),
         ("patch", "/api/v1/proxies/{id}", "nobody", &off, 404),
@@ -233,6 +235,23 @@ async fn every_answer_is_as_the_document_says() {
         }
         hold(&document, (method, path), status, kind(&head), &answer);
     }
+}
+
+#[tokio::test]
+async fn a_pool_that_is_not_there_is_not_made_by_a_slip_of_the_pen() {
+    let server = Server::start(None);
+    let add = async |pool: &str| {
+        let body = json!({ "id": "d", "pool": pool });
+        server.json("POST /api/v1/proxies", &body).await
+    };
+    let (status, _, answer) = add("exrta").await;
+    assert_eq!(status, 422);
+    let mistake = "pool: there is no pool `exrta`; allowed: `default`, `extra`";
+    assert_eq!(answer["errors"], json!([mistake]));
+    assert_eq!(answer["detail"], mistake);
+    let (_, _, listing) = server.json("GET /api/v1/proxies", &Value::Null).await;
+    assert!(!listing.to_string().contains("exrta"), "{listing}");
+    assert_eq!(add("extra").await.0, 201);
 }
 
 #[tokio::test]

@@ -44,7 +44,7 @@ impl Dial for Still {
     }
 }
 
-/// One pool of members with these ids.
+/// A pool of members with these ids, and one without any.
 pub(crate) fn pools(ids: &[&str]) -> Pools {
     let member = |id: &&str| {
         let hop = Hop::new(Protocol::Http, "proxy.example:3128".parse().expect("an endpoint"));
@@ -52,7 +52,10 @@ pub(crate) fn pools(ids: &[&str]) -> Pools {
     };
     let members = ids.iter().map(member).collect();
     let settings = Settings {
-        pools: vec![PoolSettings::new(PoolName::default(), members)],
+        pools: vec![
+            PoolSettings::new(PoolName::default(), members),
+            PoolSettings::new(PoolName::try_new("extra").expect("a name"), Vec::new()),
+        ],
         ..Settings::default()
     };
     Pools::new(settings, Overlay::default(), Arc::new(Still), Arc::new(NoEvents)).expect("settings that fit")
