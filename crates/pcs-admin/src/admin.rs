@@ -126,7 +126,8 @@ struct Page {
     admin: Admin,
 }
 
-/// Serves the metrics page at `path` until `closing`. `guarded` asks for the gate's token.
+/// Serves the metrics page until `closing`, at whatever `path` holds when it is asked for. `guarded` asks for the
+/// gate's token.
 ///
 /// # Errors
 ///
@@ -138,16 +139,18 @@ struct Page {
 pub async fn serve_metrics(
     admin: Admin,
     listener: TcpListener,
-    path: String,
+    path: Arc<ArcSwap<String>>,
     guarded: bool,
     closing: CancellationToken,
 ) -> io::Result<()> {
     let gate = Arc::clone(&admin.gate);
-    let mut app = Router::new()
-        .route(&path, get(page))
-        .fallback(handlers::no_such_path)
-        .method_not_allowed_fallback(handlers::no_such_method)
+    let page = get(page)
+        .fallback(handlers::no_such_method)
         .with_state(Page { admin });
+    // Not a route: those are fixed, and a reload may move the page.
+    let mut app = Router::new()
+        .fallback_service(page)
+        .layer(middleware::from_fn_with_state(path, only_at));
     if guarded {
         app = app.layer(middleware::from_fn_with_state(gate, gate::check_token));
     }
@@ -157,6 +160,14 @@ pub async fn serve_metrics(
     )
     .with_graceful_shutdown(closing.cancelled_owned())
     .await
+}
+
+async fn only_at(State(path): State<Arc<ArcSwap<String>>>, request: Request, next: Next) -> Response {
+    if request.uri().path() == path.load_full().as_str() {
+        next.run(request).await
+    } else {
+        handlers::no_such_path().await.into_response()
+    }
 }
 
 async fn page(State(Page { admin }): State<Page>, headers: HeaderMap) -> Response {

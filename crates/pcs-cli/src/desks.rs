@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use pcs_admin::Admin;
 use pcs_config::Config;
@@ -20,6 +21,8 @@ use crate::core::{Core, Place, announce};
 pub(crate) struct Desks {
     open: Mutex<Open>,
     tasks: TaskTracker,
+    /// Where the metrics page is.
+    page: Arc<ArcSwap<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -91,7 +94,7 @@ impl Bound {
 }
 
 impl Core {
-    /// Serves what was bound, and closes what was served before in its place.
+    /// Serves what was bound, and closes what was served before in its place. The metrics page moves to its path.
     pub(crate) fn open_desks(self: &Arc<Self>, bound: BoundDesks, config: &Config, which: Which) {
         let admin = Admin {
             pools: self.pools.clone(),
@@ -100,6 +103,7 @@ impl Core {
             feed: self.feed.clone(),
             gate: Arc::clone(&self.gate),
         };
+        self.desks.page.store(Arc::new(config.metrics.path.clone()));
         let mut open = self.desks.open.lock();
         if which.admin {
             let admin = admin.clone();
@@ -109,7 +113,7 @@ impl Core {
             close(std::mem::replace(&mut open.admin, new));
         }
         if which.metrics {
-            let path = config.metrics.path.clone();
+            let path = Arc::clone(&self.desks.page);
             // The page names proxies: where others can reach it they have to show the token.
             let guarded = !config.metrics.listen.ip().is_loopback();
             let new = self.open_desk(Place::Metrics, bound.metrics, |listener, closing| async move {

@@ -112,19 +112,11 @@ impl Core {
         let own = self.listening();
         let bound = moved.then(|| Bound::bind(new.server.listen, &own)).transpose();
         let bound = bound.map_err(|error| Refused(lines(&error)))?;
-        let page = changes.contains(&Change::MetricsChanged) && old.metrics.path != new.metrics.path;
         let which = Which {
             admin: changes.contains(&Change::ListenerChanged(Listener::Admin)),
             metrics: changes.contains(&Change::ListenerChanged(Listener::Metrics)),
         };
         let desks = BoundDesks::bind(new, which, &own).map_err(|error| Refused(lines(&error)))?;
-        if page && !which.metrics {
-            tracing::warn!(
-                event = "needs_restart",
-                key = "metrics.path",
-                "A changed key is read at start only"
-            );
-        }
         let Ok(taken_over) = self.doors.reserve().await else {
             return Err(stopping());
         };

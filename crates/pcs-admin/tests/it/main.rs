@@ -7,6 +7,7 @@
 )]
 
 mod full;
+mod page;
 mod still;
 
 use std::net::SocketAddr;

@@ -279,6 +279,30 @@ async fn listeners_move_at_a_reload_and_open_tunnels_stay() {
 }
 
 #[tokio::test]
+async fn the_metrics_page_moves_at_a_reload() {
+    need!(find("curl", "curl"));
+    let (_proxies, config) = chain(1, "").await;
+    let pcs = Pcs::start(&config).await;
+    let metrics = pcs.listener("metrics").unwrap();
+    let status = async |path: &str| {
+        let url = format!("http://{metrics}{path}");
+        curl_text(&["-o", "/dev/null", "-w", "%{http_code}", &url]).await
+    };
+    assert_eq!(
+        (status("/metrics").await, status("/m").await),
+        ("200".into(), "404".into())
+    );
+    let moved = config.replace("metrics: {port: 0}", "metrics: {port: 0, path: /m}");
+    std::fs::write(pcs.config(), moved).unwrap();
+    assert_eq!(call(&pcs, "POST", "reload", None).await.0, 200);
+    assert_eq!(
+        (status("/metrics").await, status("/m").await),
+        ("404".into(), "200".into())
+    );
+    assert!(!pcs.log().contains("needs_restart"), "{}", pcs.log());
+}
+
+#[tokio::test]
 async fn pages_of_others_and_rebound_names_cannot_change_anything() {
     need!(find("curl", "curl"));
     let (_proxies, config) = chain(1, "").await;
