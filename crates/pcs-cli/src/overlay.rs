@@ -2,7 +2,8 @@
 //!
 //! The file is JSON, mode 0600 (it holds the passwords of added proxies), and is replaced whole: a new file is
 //! written beside it, synced and renamed, so that a crash leaves the old or the new one. A file that cannot be
-//! read is set aside under another name and reported, never silently emptied.
+//! read is set aside under another name and reported, never silently emptied. A symbolic link stays one: all this
+//! is done to what it leads to.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -19,6 +20,8 @@ use crate::wiring;
 const VERSION: u64 = 1;
 /// A state file of 10⁵ proxies has some 30 MiB.
 const MAX_BYTES: u64 = 256 << 20;
+/// As many links as Linux follows in one path.
+const MAX_LINKS: usize = 40;
 
 /// Where the overlay lives on disk.
 #[derive(Debug, Clone)]
@@ -51,9 +54,9 @@ impl StateFile {
         match decode(&text) {
             Ok(overlay) => Ok(overlay),
             Err(error) => {
-                let aside = self.aside();
-                fs::rename(&self.path, &aside)
-                    .with_context(|| self.says("is broken and cannot be set aside"))?;
+                let real = self.real()?;
+                let aside = aside(&real);
+                fs::rename(&real, &aside).with_context(|| self.says("is broken and cannot be set aside"))?;
                 tracing::error!(
                     event = "state_file_broken",
                     file = %self.path.display(),
@@ -73,16 +76,17 @@ impl StateFile {
     /// What the disk says; the old file is then still there.
     pub(crate) fn save(&self, overlay: &Overlay) -> anyhow::Result<()> {
         let text = serde_json::to_vec_pretty(&encode(overlay)).context("writing the state as JSON")?;
-        let directory = match self.path.parent() {
+        let real = self.real()?;
+        let directory = match real.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
         fs::create_dir_all(directory)
             .with_context(|| self.says("is in a directory that cannot be created"))?;
-        let mut name = self.path.as_os_str().to_owned();
+        let mut name = real.as_os_str().to_owned();
         name.push(format!(".new-{}", std::process::id()));
         let fresh = PathBuf::from(name);
-        let written = write_new(&fresh, &text).and_then(|()| fs::rename(&fresh, &self.path));
+        let written = write_new(&fresh, &text).and_then(|()| fs::rename(&fresh, &real));
         if let Err(error) = written {
             // The half-written file is of no use; a failure to remove it changes nothing.
             let _ = fs::remove_file(&fresh);
@@ -93,15 +97,29 @@ impl StateFile {
         Ok(())
     }
 
-    fn aside(&self) -> PathBuf {
-        let mut name = self.path.as_os_str().to_owned();
-        name.push(format!(".broken-{}", jiff::Timestamp::now().as_second()));
-        PathBuf::from(name)
+    /// The file itself, which need not be there yet: a rename onto a link would put a file in the link's place.
+    fn real(&self) -> anyhow::Result<PathBuf> {
+        let mut path = self.path.clone();
+        for _ in 0..MAX_LINKS {
+            // What is no link, or cannot be asked, is what a write has to deal with.
+            let Ok(next) = fs::read_link(&path) else {
+                return Ok(path);
+            };
+            path.pop();
+            path.push(next);
+        }
+        bail!(self.says("is a symbolic link that leads in a circle"))
     }
 
     fn says(&self, what: &str) -> String {
         format!("admin.state_file: {} {what}", self.path.display())
     }
+}
+
+fn aside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".broken-{}", jiff::Timestamp::now().as_second()));
+    PathBuf::from(name)
 }
 
 fn write_new(path: &Path, text: &[u8]) -> io::Result<()> {
@@ -339,5 +357,46 @@ mod tests {
             assert_eq!(kept.len(), 1, "{text}: {kept:?}");
             assert_eq!(fs::read_to_string(&kept[0]).unwrap(), **text);
         }
+    }
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_one_and_what_it_leads_to_is_written() {
+        use std::os::unix::fs::symlink;
+
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::create_dir(at("data")).unwrap();
+        symlink("data/middle.json", at("state.json")).unwrap();
+        symlink(at("data/real.json"), at("data/middle.json")).unwrap();
+        let file = StateFile::new(at("state.json"));
+        let is_link = |name: &str| fs::symlink_metadata(at(name)).unwrap().is_symlink();
+        let links_stay = || is_link("state.json") && is_link("data/middle.json");
+
+        assert_eq!(
+            file.load().unwrap(),
+            Overlay::default(),
+            "it leads to nothing yet"
+        );
+        for _ in 0..2 {
+            file.save(&overlay()).unwrap();
+            assert!(links_stay() && !is_link("data/real.json"));
+            assert_eq!(StateFile::new(at("data/real.json")).load().unwrap(), overlay());
+        }
+        fs::write(at("data/real.json"), "{").unwrap();
+        assert_eq!(file.load().unwrap(), Overlay::default());
+        assert!(links_stay() && !at("data/real.json").exists());
+        file.save(&overlay()).unwrap();
+        assert_eq!(file.load().unwrap(), overlay());
+        let left = |name: &str| fs::read_dir(at(name)).unwrap().count();
+        assert_eq!(
+            (left("."), left("data")),
+            (2, 3),
+            "the broken one is kept beside the real one"
+        );
+
+        symlink("circle.json", at("circle.json")).unwrap();
+        let error = StateFile::new(at("circle.json")).save(&overlay()).unwrap_err();
+        assert!(error.to_string().contains("leads in a circle"), "{error}");
+        assert!(is_link("circle.json"));
     }
 }
