@@ -49,15 +49,19 @@ impl Access for Observer {
 
     fn turned_away(&self, client: SocketAddr, reason: Rejection) {
         self.metrics.rejected(reason.as_str());
-        match reason {
-            Rejection::UnknownProtocol => tracing::warn!(
-                event = "turned_away",
-                %client,
-                reason = reason.as_str(),
-                "A client spoke neither HTTP nor SOCKS5: is it talking TLS to the proxy port? Use http:// in its proxy URL"
-            ),
-            _ => tracing::debug!(event = "turned_away", %client, reason = reason.as_str()),
-        }
+        tracing::debug!(event = "turned_away", %client, reason = reason.as_str());
+    }
+
+    fn not_understood(&self, client: SocketAddr, hint: &str) {
+        let reason = Rejection::UnknownProtocol.as_str();
+        self.metrics.rejected(reason);
+        tracing::warn!(
+            event = "turned_away",
+            %client,
+            reason,
+            hint,
+            "A client speaks a protocol that this port does not take"
+        );
     }
 
     fn panicked(&self) {

@@ -36,6 +36,12 @@ pub trait Access: Send + Sync {
         let _ = (client, reason);
     }
 
+    /// A client was turned away for the protocol it speaks; `hint` says what it speaks and what the port takes.
+    fn not_understood(&self, client: SocketAddr, hint: &str) {
+        let _ = hint;
+        self.turned_away(client, Rejection::UnknownProtocol);
+    }
+
     /// A task of ours panicked: a bug. The connection it served is closed.
     fn panicked(&self) {}
 }

@@ -12,7 +12,6 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::access::Rejection;
 use crate::answer::{Answer, Wire};
 use crate::buffer::Input;
 use crate::limits::Place;
@@ -107,13 +106,8 @@ async fn greet(visitor: &mut Visitor<'_>) -> Option<Standing> {
         // an answer will be understood.
         Some(b' '..=b'~' | b'\r' | b'\n') if protocols.http => http::serve(visitor, patience).await,
         first => {
-            visitor
-                .door
-                .shared
-                .access
-                .turned_away(visitor.peer, Rejection::UnknownProtocol);
             let hint = hint(first.copied().unwrap_or_default(), protocols);
-            tracing::info!(client = %visitor.peer, hint, "Client speaks another protocol");
+            visitor.door.shared.access.not_understood(visitor.peer, &hint);
             None
         }
     }

@@ -30,6 +30,7 @@ mod namespace;
 mod outage;
 mod pcs;
 mod programs;
+mod protocols;
 mod rotation;
 mod secrets;
 mod transfer;

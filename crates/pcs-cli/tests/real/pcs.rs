@@ -193,6 +193,19 @@ impl Pcs {
             .collect()
     }
 
+    /// The first event of this name, once there is one.
+    pub(crate) async fn event(&self, name: &str) -> Value {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let events = self.events();
+            if let Some(event) = events.into_iter().find(|event| event["event"] == name) {
+                return event;
+            }
+            assert!(Instant::now() < deadline, "no {name}:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// The access events, once there are at least so many.
     pub(crate) async fn accesses(&self, at_least: usize) -> Vec<Value> {
         let deadline = Instant::now() + LIMIT;
