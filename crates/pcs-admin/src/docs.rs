@@ -13,8 +13,9 @@ pub fn api_reference() -> String {
     let mut page = String::from(
         "# Admin API\n\n<!-- Generated from the code by `cargo xtask docs`. -->\n\n\
          JSON on `http://127.0.0.1:8889/api/v1`, a page for people on `/`. With `admin.token`: `Authorization: Bearer TOKEN`.\n\
-         Errors are `application/problem+json`. Requests whose `Host` is not loopback, the bind address or one of\n\
-         `admin.allowed_hosts` get 421, state-changing calls of another `Origin` 403, bodies that are not JSON 415.\n\n\
+         Errors are `application/problem+json`. Requests whose `Host` is not loopback, the bind address, the\n\
+         address connected to or one of `admin.allowed_hosts` get 421, state-changing calls of another `Origin`\n\
+         403, bodies that are not JSON 415.\n\n\
          | call | does | answers |\n|---|---|---|\n",
     );
     for (path, item) in object(&document["paths"]) {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use axum::body::to_bytes;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use pcs_models::{Host, Secret};
 
+use crate::listener::Peer;
 use crate::problem::Problem;
 
 /// So much of the body of a refused request is read, to keep its connection.
@@ -29,8 +30,9 @@ pub struct Gate {
 
 impl Gate {
     /// A page of another site can make a browser send requests here under a name of its own that resolves to this
-    /// machine (DNS rebinding): only names that are ours are answered.
-    fn knows_host(&self, headers: &HeaderMap) -> bool {
+    /// machine (DNS rebinding): only names that are ours are answered. An address is no name that could be made to
+    /// lead elsewhere, so the one that the client connected to, `local`, is good whatever is listened on.
+    fn knows_host(&self, headers: &HeaderMap, local: Option<IpAddr>) -> bool {
         if headers.get_all(header::HOST).iter().count() != 1 {
             return false;
         }
@@ -43,16 +45,17 @@ impl Gate {
             host.split(':').next().unwrap_or_default()
         };
         let Ok(host) = Host::parse(name) else { return false };
-        let local = match &host {
-            Host::Ip(_) => host
-                .ip()
-                .is_some_and(|ip| ip.is_loopback() || Some(ip) == self.bind),
+        let ours = match &host {
+            Host::Ip(ip) => {
+                let ip = ip.to_canonical();
+                ip.is_loopback() || Some(ip) == self.bind || Some(ip) == local
+            }
             Host::Name(name) => {
                 let name = name.strip_suffix('.').unwrap_or(name);
                 name == "localhost" || name.ends_with(".localhost")
             }
         };
-        local || self.allowed_hosts.contains(&host)
+        ours || self.allowed_hosts.contains(&host)
     }
 
     fn admits(&self, headers: &HeaderMap) -> bool {
@@ -98,16 +101,21 @@ fn has_body(headers: &HeaderMap) -> bool {
 }
 
 /// Lets a request pass or answers it.
-pub(crate) async fn check(State(gate): State<Arc<ArcSwap<Gate>>>, request: Request, next: Next) -> Response {
+pub(crate) async fn check(
+    State(gate): State<Arc<ArcSwap<Gate>>>,
+    ConnectInfo(Peer { local, .. }): ConnectInfo<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
     let headers = request.headers();
     let safe = matches!(*request.method(), Method::GET | Method::HEAD);
     let gate = gate.load_full();
     // The page itself is no secret: it asks for the token and sends it along with its calls.
     let open = matches!(request.uri().path(), "/api/v1/health" | "/");
-    let problem = if !gate.knows_host(headers) {
+    let problem = if !gate.knows_host(headers, local) {
         Problem::new(
             StatusCode::MISDIRECTED_REQUEST,
-            "this name is none of ours: loopback, the bind address and admin.allowed_hosts are",
+            "this name is none of ours: loopback, the address connected to, admin.bind_address and admin.allowed_hosts are",
         )
     } else if !safe && is_foreign(headers) {
         Problem::new(
@@ -203,7 +211,7 @@ mod tests {
             "pcs.example:80",
             "a.localhost",
         ] {
-            assert!(gate.knows_host(&headers(&[("host", good)])), "{good}");
+            assert!(gate.knows_host(&headers(&[("host", good)]), None), "{good}");
         }
         for bad in [
             "evil.example",
@@ -213,9 +221,30 @@ mod tests {
             "",
             "[::2]",
         ] {
-            assert!(!gate.knows_host(&headers(&[("host", bad)])), "{bad}");
+            assert!(!gate.knows_host(&headers(&[("host", bad)]), None), "{bad}");
         }
-        assert!(!gate.knows_host(&HeaderMap::new()));
+        assert!(!gate.knows_host(&HeaderMap::new(), None));
+    }
+
+    #[test]
+    fn the_address_that_was_connected_to_is_ours_and_no_other() {
+        let on_all = Gate::default();
+        let cases = [
+            ("192.0.2.7", "192.0.2.7:8889", true),
+            ("192.0.2.7", "192.0.2.7", true),
+            ("192.0.2.7", "[::ffff:192.0.2.7]:8889", true),
+            ("2001:db8::7", "[2001:db8::7]:8889", true),
+            ("192.0.2.7", "192.0.2.8:8889", false),
+            ("192.0.2.7", "0.0.0.0:8889", false),
+            ("192.0.2.7", "[2001:db8::7]", false),
+            ("192.0.2.7", "192.0.2.7.evil.example:8889", false),
+            ("192.0.2.7", "evil.example", false),
+        ];
+        for (local, host, good) in cases {
+            let local = Some(local.parse().unwrap());
+            let known = on_all.knows_host(&headers(&[("host", host)]), local);
+            assert_eq!(known, good, "{host} at {local:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A listener that holds a bounded number of connections.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -222,13 +222,17 @@ impl AsyncWrite for Placed {
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
+    /// The address of ours that they connected to.
+    pub(crate) local: Option<IpAddr>,
     pub(crate) seat: Arc<Seat>,
 }
 
 impl Connected<IncomingStream<'_, Bounded>> for Peer {
     fn connect_info(stream: IncomingStream<'_, Bounded>) -> Self {
+        let local = stream.io().stream.local_addr();
         Self {
             address: *stream.remote_addr(),
+            local: local.ok().map(|address| address.ip().to_canonical()),
             seat: Arc::clone(&stream.io().seat),
         }
     }

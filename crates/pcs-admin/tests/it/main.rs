@@ -10,7 +10,7 @@ mod full;
 mod page;
 mod still;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,6 +91,10 @@ struct Server {
 
 impl Server {
     fn start(token: Option<&str>) -> Self {
+        Self::listening("127.0.0.1:0", token)
+    }
+
+    fn listening(at: &str, token: Option<&str>) -> Self {
         let pools = still::pools(&["a", "b", "c"]);
         let metrics = Arc::new(Metrics::new(10, std::time::Instant::now()));
         let feed = Feed::default();
@@ -105,7 +109,7 @@ impl Server {
             feed: feed.clone(),
             gate: Arc::new(ArcSwap::from_pointee(gate)),
         };
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = std::net::TcpListener::bind(at).unwrap();
         let address = listener.local_addr().unwrap();
         let closing = CancellationToken::new();
         let task = tokio::spawn(admin.serve(listener, closing.clone()));
@@ -393,6 +397,30 @@ async fn the_gate_lets_nobody_by_who_should_not_come_in() {
     }
     let (_, _, listing) = server.send("GET /api/v1/proxies", login, "").await;
     assert!(!listing.contains("\"x\""), "nothing was added: {listing}");
+}
+
+/// An address of this machine, if possible one that does not show it.
+fn this_machine() -> IpAddr {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    // Connecting a datagram socket sends nothing; it only picks the address that would be used.
+    match socket.connect("192.0.2.1:9").and_then(|()| socket.local_addr()) {
+        Ok(address) => address.ip(),
+        Err(_) => Ipv4Addr::LOCALHOST.into(),
+    }
+}
+
+#[tokio::test]
+async fn on_all_addresses_each_is_answered_by_its_own_number() {
+    let mut server = Server::listening("0.0.0.0:0", None);
+    let ours = this_machine();
+    server.address.set_ip(ours);
+    assert_eq!(server.send("GET /api/v1/stats", "", "").await.0, 200, "{ours}");
+    for other in ["192.0.2.77:8889", "pcs.example", "0.0.0.0"] {
+        let (status, _, _) = server
+            .send("GET /api/v1/stats", &format!("Host: {other}\r\n"), "")
+            .await;
+        assert_eq!(status, 421, "{other}");
+    }
 }
 
 #[tokio::test]

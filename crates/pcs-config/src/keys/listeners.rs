@@ -180,7 +180,7 @@ pub(super) static ADMIN: Section = Section {
             "allowed_hosts",
             Kind::List(&Kind::Text(Form::Host)),
             Preset::Empty,
-            "Further `Host` values to answer, besides loopback and the bind address.",
+            "Further `Host` values to answer, besides loopback, the bind address and the address connected to.",
         ),
     ],
 };
