@@ -70,16 +70,16 @@ impl Gate {
     }
 }
 
-/// A page elsewhere may send a form or a simple request here, but not without its own `Origin`.
+/// A page elsewhere may send a form or a simple request here, but not without its own `Origin`. Of several fields none
+/// may be another's: which of them counts is not for a reader to choose.
 fn is_foreign(headers: &HeaderMap) -> bool {
-    let Some(origin) = headers.get(header::ORIGIN) else {
-        return false;
-    };
     let host = headers
         .get(header::HOST)
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
-    origin.as_bytes() != format!("http://{host}").as_bytes()
+    let own = format!("http://{host}");
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    origins.any(|origin| origin.as_bytes() != own.as_bytes())
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -279,6 +279,24 @@ mod tests {
                 is_foreign(&headers(&[("host", "127.0.0.1:8889"), ("origin", origin)])),
                 "{origin}"
             );
+        }
+    }
+
+    #[test]
+    fn one_foreign_origin_among_several_is_foreign() {
+        let (own, evil) = ("http://127.0.0.1:8889", "http://evil.example");
+        for (origins, foreign) in [
+            ([own, evil], true),
+            ([evil, own], true),
+            ([own, "null"], true),
+            ([own, ""], true),
+            ([own, own], false),
+        ] {
+            let mut sent = headers(&[("host", "127.0.0.1:8889")]);
+            for origin in origins {
+                sent.append(header::ORIGIN, origin.parse().unwrap());
+            }
+            assert_eq!(is_foreign(&sent), foreign, "{origins:?}");
         }
     }
 }

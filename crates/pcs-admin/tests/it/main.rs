@@ -377,11 +377,13 @@ async fn the_gate_lets_nobody_by_who_should_not_come_in() {
     let rebound = format!("Host: evil.example\r\n{login}");
     let foreign = format!("Origin: http://evil.example\r\n{login}{json_body}");
     let plain = format!("Content-Type: text/plain\r\n{login}");
+    let both = format!("Origin: http://{}\r\n{foreign}", server.address);
     let cases = [
         ("GET /api/v1/stats", rebound.as_str(), "", 421),
         ("POST /api/v1/reload", rebound.as_str(), "", 421),
         ("POST /api/v1/proxies", foreign.as_str(), "{\"id\":\"x\"}", 403),
         ("POST /api/v1/reload", foreign.as_str(), "", 403),
+        ("POST /api/v1/reload", both.as_str(), "", 403),
         ("POST /api/v1/proxies", plain.as_str(), "{\"id\":\"x\"}", 415),
         ("GET /api/v1/stats", "", "", 401),
         ("POST /api/v1/reload", "Authorization: Bearer t0kem\r\n", "", 401),
