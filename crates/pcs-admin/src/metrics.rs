@@ -121,6 +121,12 @@ impl Metrics {
             .record(elapsed, now.saturating_duration_since(self.begun));
     }
 
+    /// These are the reasons there are for [`Metrics::rejected`]: each is shown from now on, at zero until it happens.
+    /// `rate` and `increase` do not see the first step of a series that begins with it.
+    pub fn reject_for<'a>(&self, reasons: impl IntoIterator<Item = &'a str>) {
+        reasons.into_iter().for_each(|reason| self.rejected.show(reason));
+    }
+
     /// A client was refused outside of any request (a limit, an address, another protocol).
     pub fn rejected(&self, reason: &str) {
         self.rejected.add(reason);

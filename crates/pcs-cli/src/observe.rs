@@ -21,6 +21,7 @@ pub(crate) struct Observer {
 
 impl Observer {
     pub(crate) fn new(logs: Option<&Logs>, metrics: Arc<Metrics>) -> Self {
+        metrics.reject_for(Rejection::ALL.iter().map(|reason| reason.as_str()));
         Self {
             log: logs.map(|logs| AccessLog::new(logs.sink(), logs.format())),
             metrics,

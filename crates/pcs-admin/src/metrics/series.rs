@@ -158,14 +158,19 @@ impl Labelled {
             count.fetch_add(1, Relaxed);
             return;
         }
+        self.show(label);
+        if let Some(count) = self.0.load().get(label) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Has a counter of this label from now on.
+    pub(super) fn show(&self, label: &str) {
         self.0.rcu(|table| {
             let mut table = HashMap::clone(table);
             table.entry(label.into()).or_default();
             table
         });
-        if let Some(count) = self.0.load().get(label) {
-            count.fetch_add(1, Relaxed);
-        }
     }
 
     pub(super) fn read(&self) -> Vec<(Box<str>, u64)> {

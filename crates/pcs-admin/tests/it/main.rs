@@ -489,6 +489,22 @@ async fn what_was_counted_is_told() {
     );
 }
 
+#[tokio::test]
+async fn reasons_to_reject_are_shown_before_they_happen() {
+    let now = std::time::Instant::now();
+    let metrics = Arc::new(Metrics::new(10, now));
+    metrics.rejected("auth");
+    metrics.reject_for(["auth", "rate_limit"]);
+    metrics.rejected("rate_limit");
+    metrics.reject_for(["auth", "denied"]);
+    let page = metrics.page(&still::pools(&["a"]), Gauges::default(), now, false);
+    let shown: Vec<_> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("proxy_chain_rejected_total{reason="))
+        .collect();
+    assert_eq!(shown, ["\"auth\"} 1", "\"denied\"} 0", "\"rate_limit\"} 1"]);
+}
+
 /// The samples of a page by name and labels.
 fn samples(page: &str) -> std::collections::BTreeMap<&str, f64> {
     let lines = page.lines().filter(|line| !line.starts_with('#'));

@@ -77,3 +77,26 @@ async fn a_real_prometheus_scrapes_it() {
     }
     assert!(said.contains("\"5\"]"), "{said}\n{}", prometheus.log());
 }
+
+#[tokio::test]
+async fn every_reason_to_reject_has_a_series_from_the_start() {
+    need!(find("curl", "curl"));
+    let pcs = Pcs::start(&config(None, &[], "")).await;
+    let metrics = pcs.listener("metrics").expect("metrics are on");
+    let page = curl_text(&[&format!("http://{metrics}/metrics")]).await;
+    for reason in [
+        "auth",
+        "bad_request",
+        "denied",
+        "head_timeout",
+        "max_connections",
+        "not_allowed",
+        "rate_limit",
+        "too_large",
+        "unknown_protocol",
+        "unsupported",
+    ] {
+        let sample = format!("\nproxy_chain_rejected_total{{reason=\"{reason}\"}} 0\n");
+        assert!(page.contains(&sample), "no {sample}:\n{page}");
+    }
+}
