@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use thiserror::Error;
 
@@ -121,7 +122,49 @@ pub struct Hop {
     pub domain: Option<Arc<str>>,
     /// How its certificate is proven (`https` only).
     pub tls: TlsOptions,
+    /// What it turned out to want, where `auth` leaves that to be found out.
+    pub learnt: LearntAuth,
 }
+
+/// How a hop turned out to want credentials. All clones of a hop share it: what one chain through a proxy has found
+/// out, the others need not ask for.
+#[derive(Debug, Clone, Default)]
+pub struct LearntAuth(Arc<AtomicU8>);
+
+impl LearntAuth {
+    /// What it wants; [`AuthScheme::Auto`] while that is not known.
+    #[must_use]
+    pub fn get(&self) -> AuthScheme {
+        // Relaxed, as below: a hint, it orders nothing.
+        match self.0.load(Relaxed) {
+            1 => AuthScheme::Basic,
+            2 => AuthScheme::Ntlm,
+            _ => AuthScheme::Auto,
+        }
+    }
+
+    /// Remembers that, or with [`AuthScheme::Auto`] forgets it.
+    pub fn set(&self, scheme: AuthScheme) {
+        let number = match scheme {
+            AuthScheme::Auto => 0,
+            AuthScheme::Basic => 1,
+            AuthScheme::Ntlm => 2,
+        };
+        // Asked first: every dial says it again, and threads would take the line from each other.
+        if self.0.load(Relaxed) != number {
+            self.0.store(number, Relaxed);
+        }
+    }
+}
+
+/// What is known of a hop is no part of what it is.
+impl PartialEq for LearntAuth {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for LearntAuth {}
 
 impl Hop {
     /// A hop without credentials, named by its address.
@@ -135,6 +178,7 @@ impl Hop {
             auth: AuthScheme::Auto,
             domain: None,
             tls: TlsOptions::default(),
+            learnt: LearntAuth::default(),
         }
     }
 
@@ -149,6 +193,7 @@ impl Hop {
     #[must_use]
     pub fn with_credentials(mut self, credentials: Credentials) -> Self {
         self.credentials = Some(credentials);
+        self.learnt = LearntAuth::default();
         self
     }
 
@@ -269,6 +314,18 @@ mod tests {
         assert!(!hop("u").is_same_proxy(&hop("v")));
         other.protocol = Protocol::Socks5;
         assert!(!hop("u").is_same_proxy(&other));
+    }
+
+    #[test]
+    fn clones_learn_together_and_are_the_same_hop_whatever_is_known() {
+        let (one, stranger) = (hop("u"), hop("u"));
+        let clone = one.clone();
+        one.learnt.set(AuthScheme::Ntlm);
+        assert_eq!(clone.learnt.get(), AuthScheme::Ntlm);
+        assert_eq!(stranger.learnt.get(), AuthScheme::Auto);
+        assert_eq!(one, stranger);
+        let credentials = clone.credentials.clone().unwrap();
+        assert_eq!(clone.with_credentials(credentials).learnt.get(), AuthScheme::Auto);
     }
 
     #[test]

@@ -27,7 +27,9 @@ mod secret;
 mod traffic;
 
 pub use address::{AddressError, Endpoint, Host, Target};
-pub use chain::{AuthScheme, ChainError, ChainSpec, Hop, HopIndex, Protocol, TlsOptions, UnknownProtocol};
+pub use chain::{
+    AuthScheme, ChainError, ChainSpec, Hop, HopIndex, LearntAuth, Protocol, TlsOptions, UnknownProtocol,
+};
 pub use failure::{Blame, FailureKind, Retry};
 pub use name::{HopName, NameError, PoolName, ProxyId, SessionId};
 pub use secret::{Credentials, CredentialsError, Secret};

@@ -49,7 +49,11 @@ impl Changes {
     }
 
     /// Puts settings in place of those before, or changes nothing.
-    pub(crate) fn apply(&mut self, inner: &Inner, settings: Settings) -> Result<Applied, SettingsError> {
+    pub(crate) fn apply(&mut self, inner: &Inner, mut settings: Settings) -> Result<Applied, SettingsError> {
+        if settings.corporate == self.base.corporate {
+            // The same hop, but what it was found to want is known of the one that is there.
+            settings.corporate.clone_from(&self.base.corporate);
+        }
         let mut overlay = self.overlay.clone();
         let mut pools = settings.pools.clone();
         overlay.lay_over(&mut pools);

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use pcs_models::{
-    AuthScheme, Credentials, CredentialsError, Endpoint, Hop, HopName, Host, Protocol, Secret, TlsOptions,
+    AuthScheme, Credentials, CredentialsError, Endpoint, Hop, HopName, Host, LearntAuth, Protocol, Secret,
+    TlsOptions,
 };
 
 use super::{Bad, Builder, Read, View};
@@ -32,6 +33,7 @@ impl Builder<'_> {
             auth,
             domain: domain.map(Into::into),
             tls,
+            learnt: LearntAuth::default(),
         };
         self.warn_of_socks4_password(view.place, &view.path, &hop);
         Ok(enabled.then_some(hop))

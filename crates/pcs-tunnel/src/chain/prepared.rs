@@ -1,7 +1,6 @@
 //! What of a chain can be made before anybody asks.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pcs_models::{AuthScheme, ChainSpec, Credentials, CredentialsError, Hop, Secret, SessionId, Target};
@@ -10,7 +9,7 @@ use rand::Rng as _;
 use crate::wire::ntlm::{Account, Fresh};
 use crate::wire::{Login, NtlmIdentity, Scheme, basic};
 
-/// A chain with everything made ready that does not change between dials, and the memory of what each hop wanted.
+/// A chain with everything made ready that does not change between dials.
 #[derive(Debug)]
 pub struct PreparedChain {
     spec: ChainSpec,
@@ -23,8 +22,6 @@ struct PreparedHop {
     place: Target,
     /// The value for Basic, where it may be used and holds no session.
     basic: Option<Secret>,
-    /// The scheme that worked last, for hops whose scheme is found out.
-    learnt: AtomicU8,
 }
 
 impl PreparedChain {
@@ -38,7 +35,6 @@ impl PreparedChain {
                 .as_ref()
                 .filter(|own| !own.is_session_template())
                 .map(basic),
-            learnt: AtomicU8::new(0),
         };
         let hops = spec.hops().iter().map(prepare).collect();
         Self { spec, hops }
@@ -79,22 +75,12 @@ impl PreparedChain {
 
     /// Remembers (or forgets) how a hop wants credentials.
     pub(super) fn learn(&self, index: usize, scheme: Scheme) {
-        if let Some(hop) = self.hops.get(index) {
-            let number = match scheme {
-                Scheme::Unasked => 0,
-                Scheme::Basic => 1,
-                Scheme::Ntlm => 2,
-            };
-            // Relaxed: a hint, it orders nothing.
-            hop.learnt.store(number, Relaxed);
-        }
-    }
-
-    fn learnt(&self, index: usize) -> Scheme {
-        match self.hops.get(index).map_or(0, |hop| hop.learnt.load(Relaxed)) {
-            1 => Scheme::Basic,
-            2 => Scheme::Ntlm,
-            _ => Scheme::Unasked,
+        if let Some(hop) = self.hop(index) {
+            hop.learnt.set(match scheme {
+                Scheme::Unasked => AuthScheme::Auto,
+                Scheme::Basic => AuthScheme::Basic,
+                Scheme::Ntlm => AuthScheme::Ntlm,
+            });
         }
     }
 
@@ -161,7 +147,11 @@ impl PreparedChain {
                 known: true,
             },
             AuthScheme::Auto => Login {
-                first: self.learnt(index),
+                first: match hop.learnt.get() {
+                    AuthScheme::Auto => Scheme::Unasked,
+                    AuthScheme::Basic => Scheme::Basic,
+                    AuthScheme::Ntlm => Scheme::Ntlm,
+                },
                 may_switch: true,
                 basic,
                 ntlm: ntlm(),

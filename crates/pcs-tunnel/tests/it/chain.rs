@@ -467,6 +467,30 @@ async fn the_scheme_is_found_out_once_and_remembered() {
 }
 
 #[tokio::test]
+async fn what_one_chain_has_found_out_the_next_through_that_hop_knows() {
+    let origin = Origin::start(OriginKind::Echo).await;
+    let corporate = Proxy::http().ntlm("CORP", "alice", "s3cret").start().await;
+    let mut first = corporate.hop("corp");
+    first.domain = Some("CORP".into());
+    let mut members = Vec::new();
+    for _ in 0..3 {
+        members.push(Proxy::http().start().await);
+    }
+    for (member, legs) in members.iter().zip([3, 5, 7]) {
+        let chain = prepare(vec![first.clone(), member.hop("member")]);
+        let mut dialed = tunnel(&chain, &at(&origin)).await.unwrap();
+        echoes(&mut dialed.stream).await;
+        assert_eq!(corporate.heads().len(), legs);
+    }
+    // Another password is another matter.
+    let stranger =
+        first.with_credentials(Credentials::try_new("alice", Secret::new("s3cret".into())).unwrap());
+    let chain = prepare(vec![stranger]);
+    tunnel(&chain, &at(&origin)).await.unwrap();
+    assert_eq!(corporate.heads().len(), 10);
+}
+
+#[tokio::test]
 async fn ntlm_takes_three_legs_then_two_on_one_connection_each() {
     let origin = Origin::start(OriginKind::Echo).await;
     let corporate = Proxy::http()
