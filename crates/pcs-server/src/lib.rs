@@ -32,6 +32,7 @@ mod door;
 mod http;
 mod limits;
 mod listen;
+mod meter;
 mod request_id;
 mod settings;
 mod shared;

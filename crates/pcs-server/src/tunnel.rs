@@ -1,6 +1,8 @@
 //! A tunnel that stands: bytes both ways until it ends.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
@@ -9,6 +11,7 @@ use pcs_tunnel::{ChainStream, Connected, DialError, EndedBy, Outcome, Relay, Rel
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use crate::meter::Meter;
 use crate::ticket::Ticket;
 
 /// All of a tunnel but the client's socket.
@@ -23,6 +26,7 @@ pub(crate) struct Standing {
 pub(crate) struct Account {
     outcome: Box<dyn Outcome>,
     ticket: Ticket,
+    meter: Meter,
 }
 
 impl Standing {
@@ -45,13 +49,17 @@ impl Standing {
         let mut standing = Self {
             early,
             upstream: ChainStream::new(io),
-            account: Box::new(Account { outcome, ticket }),
+            account: Box::new(Account {
+                outcome,
+                ticket,
+                meter: Meter::default(),
+            }),
         };
         // The future holds the small things only; no flush, for a bare socket has nothing to flush.
         async move {
             let down = said.len() as u64;
             let told: io::Result<()> = client.write_all_buf(&mut head.as_slice().chain(said)).await;
-            let Account { outcome, ticket } = &mut *standing.account;
+            let Account { outcome, ticket, .. } = &mut *standing.account;
             if told.is_err() {
                 ticket.broke("client_gone");
                 return None;
@@ -93,7 +101,14 @@ impl Carried {
     ///
     /// Dropping the future closes both sides; the account tells itself as cut.
     pub(crate) async fn run(mut self: Box<Self>) {
-        let report = (&mut self.relay).await;
+        let Self { relay, account } = &mut *self;
+        let report = poll_fn(|cx| {
+            let polled = Pin::new(&mut *relay).poll(cx);
+            let (up, down) = relay.moved();
+            account.meter.keep_up(&mut *account.outcome, up, down);
+            polled
+        })
+        .await;
         self.account.close(&report);
     }
 }
@@ -109,7 +124,7 @@ impl Account {
             self.outcome.failed(&error.at(HopName::target()));
             self.ticket.broke("reset");
         }
-        self.outcome.moved(report.up, report.down);
+        self.meter.settle(&mut *self.outcome, report.up, report.down);
         self.ticket.up += report.up;
         self.ticket.down += report.down;
         match report.ended_by {

@@ -10,6 +10,7 @@ use super::flow::Flow;
 use super::forward::{Arrived, Forwarding, Outcome};
 use super::{After, Pinned};
 use crate::answer::Persistence;
+use crate::meter::Meter;
 use crate::tunnel::Standing;
 
 impl Forwarding<'_, '_, '_> {
@@ -43,10 +44,15 @@ impl Forwarding<'_, '_, '_> {
             output,
         };
         let (up, idle) = (upload.flow.sent, self.live.settings.idle_timeout);
-        let passed = exchange::response_body(&mut ends, upload, &mut download, idle).await;
+        let before = (self.ticket.up, self.ticket.down);
+        let mut meter = Meter::default();
+        let passed = exchange::response_body(&mut ends, upload, &mut download, idle, |sent, got| {
+            meter.keep_up(&mut *connected.outcome, before.0 + sent - up, before.1 + got);
+        })
+        .await;
         self.ticket.up += upload.flow.sent - up;
         self.ticket.down += download.sent;
-        connected.outcome.moved(self.ticket.up, self.ticket.down);
+        meter.settle(&mut *connected.outcome, self.ticket.up, self.ticket.down);
         if let Err(cut) = passed {
             return Outcome::Over(self.cut(&cut, length));
         }

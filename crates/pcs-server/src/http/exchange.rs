@@ -169,7 +169,8 @@ pub(super) async fn response_head(
     .await
 }
 
-/// Passes the answer to the client while the request may still be on its way.
+/// Passes the answer to the client while the request may still be on its way. `progress` is told what was sent up and
+/// down so far, whenever there is nothing to move.
 ///
 /// # Cancel safety
 ///
@@ -179,6 +180,7 @@ pub(super) async fn response_body(
     upload: &mut Upload,
     download: &mut Flow,
     idle: Duration,
+    mut progress: impl FnMut(u64, u64),
 ) -> Result<(), Cut> {
     let tick = idle / TICKS;
     let mut silent = 0;
@@ -197,6 +199,7 @@ pub(super) async fn response_body(
                 }
                 Poll::Pending => {}
             }
+            progress(upload.flow.sent, download.sent);
             // Most answers come whole, and never need the alarm.
             if alarm.is_none() {
                 alarm.set(Some(sleep_until(Instant::now() + tick)));

@@ -56,6 +56,37 @@ async fn early_bytes_of_both_sides_are_delivered() {
 }
 
 #[tokio::test]
+async fn what_a_living_tunnel_moved_is_told_meanwhile() {
+    let mut world = World::new();
+    let mut client = world.client_with(CONNECT).await;
+    client.head().await;
+    let mut up = world.upstream().await;
+    let bulk = vec![b'x'; 300_000];
+    let (sent, got) = tokio::join!(up.io.write_all(&bulk), client.take(bulk.len()));
+    sent.unwrap();
+    assert_eq!(got, bulk);
+    client.send("y").await;
+    up.until("y").await;
+    let mut told = 0;
+    while told < 300_000 - 64 * 1024 {
+        match up.told.recv().await.unwrap() {
+            Told::Moved(0, down) => told += down,
+            other => panic!("{other:?}"),
+        }
+    }
+    drop((client, up.io));
+    let mut all = (0, told);
+    while let Some(told) = up.told.recv().await {
+        if let Told::Moved(up, down) = told {
+            all = (all.0 + up, all.1 + down);
+        }
+    }
+    assert_eq!(all, (1, 300_000));
+    let record = world.record().await;
+    assert_eq!((record.up, record.down), (1, 300_000));
+}
+
+#[tokio::test]
 async fn a_half_closed_client_still_gets_its_answer() {
     let mut world = World::new();
     let mut client = world.client_with(format!("{CONNECT}question")).await;
