@@ -1,8 +1,10 @@
 //! `cargo xtask ci`: what has to hold before a commit is kept.
 
+use std::process::Command;
+
 use anyhow::{Result, bail};
 
-use crate::{docs, fuzz, layers, shell, test, tidy};
+use crate::{bench, docs, fuzz, layers, packages, shell, test, tidy};
 
 /// One check.
 type Step = fn() -> Result<()>;
@@ -13,7 +15,7 @@ type Step = fn() -> Result<()>;
 ///
 /// At least one check failed.
 pub(crate) fn run() -> Result<()> {
-    let steps: [(&str, Step); 8] = [
+    let steps: [(&str, Step); 9] = [
         ("fmt", || {
             shell::run(&mut shell::cargo(&["fmt", "--all", "--check"]))
         }),
@@ -24,6 +26,7 @@ pub(crate) fn run() -> Result<()> {
         ("docs", docs::check),
         ("deny", deny),
         ("fuzz", fuzz::smoke),
+        ("guard", guard),
     ];
     let mut failed = Vec::new();
     for (name, step) in steps {
@@ -58,6 +61,16 @@ fn clippy() -> Result<()> {
 fn doc() -> Result<()> {
     let mut doc = shell::cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
     shell::run(doc.env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// Instructions for each operation against the baseline. The margin is for another machine's libraries.
+fn guard() -> Result<()> {
+    packages::install()?;
+    if !shell::works(Command::new("valgrind").arg("--version")) {
+        println!("SKIPPED guard: there is no valgrind");
+        return Ok(());
+    }
+    bench::run("guard", &["--tolerance".to_owned(), "15".to_owned()])
 }
 
 /// Licences, bans and sources always; advisories where their database can be had.

@@ -25,8 +25,8 @@ use super::socket::{free_port, loopback};
 
 const BASELINE: &str = "crates/pcs-bench/baseline.json";
 const FOLDER: &str = "target/bench/guard";
-/// More than this above the baseline fails; as much below it asks for a new one.
-const TOLERANCE: f64 = 0.05;
+/// More than so many percent above the baseline fails; as much below it asks for a new one. `--tolerance` gives another.
+const TOLERANCE: u32 = 5;
 const FEW: usize = 50;
 const MANY: usize = 450;
 /// Runs of each, of which the least counts.
@@ -105,11 +105,12 @@ pub(crate) fn run(arguments: &[String]) -> Result<bool> {
         println!("written to {BASELINE}");
     }
     let baseline: Baseline = serde_json::from_str(&fs::read_to_string(BASELINE).context(BASELINE)?)?;
-    Ok(compare(&counted, &baseline))
+    Ok(compare(&counted, &baseline, tolerance(arguments)?))
 }
 
 /// Prints the table; whether nothing became dearer. Counts of different compilers are only shown.
-fn compare(counted: &Baseline, baseline: &Baseline) -> bool {
+fn compare(counted: &Baseline, baseline: &Baseline, tolerance: u32) -> bool {
+    let tolerance = f64::from(tolerance) / 100.0;
     let same = counted.compiler == baseline.compiler;
     if !same {
         println!(
@@ -125,10 +126,10 @@ fn compare(counted: &Baseline, baseline: &Baseline) -> bool {
     for (name, instructions) in &counted.instructions {
         let before = baseline.instructions.get(name).copied().unwrap_or(0);
         let ratio = *instructions as f64 / before.max(1) as f64;
-        let verdict = if ratio > 1.0 + TOLERANCE {
+        let verdict = if ratio > 1.0 + tolerance {
             good = good && !same;
             "FAIL: dearer"
-        } else if ratio < 1.0 - TOLERANCE {
+        } else if ratio < 1.0 - tolerance {
             "cheaper: take it as the new baseline by --write"
         } else {
             "pass"
@@ -136,6 +137,17 @@ fn compare(counted: &Baseline, baseline: &Baseline) -> bool {
         println!("{name:<18} {instructions:>14} {before:>14} {ratio:>7.3}  {verdict}");
     }
     good
+}
+
+fn tolerance(arguments: &[String]) -> Result<u32> {
+    let mut after = arguments
+        .iter()
+        .skip_while(|argument| *argument != "--tolerance")
+        .skip(1);
+    let wanted = after.next().map(|percent| percent.parse());
+    wanted
+        .unwrap_or(Ok(TOLERANCE))
+        .context("--tolerance takes a percentage")
 }
 
 fn compiler() -> Result<String> {
@@ -218,9 +230,10 @@ mod tests {
     #[test]
     fn only_what_became_dearer_by_the_same_compiler_fails() {
         let before = baseline("rustc 1", 1000);
-        assert!(compare(&baseline("rustc 1", 1049), &before));
-        assert!(!compare(&baseline("rustc 1", 1051), &before));
-        assert!(compare(&baseline("rustc 2", 2000), &before));
-        assert!(compare(&baseline("rustc 1", 500), &before));
+        assert!(compare(&baseline("rustc 1", 1049), &before, 5));
+        assert!(!compare(&baseline("rustc 1", 1051), &before, 5));
+        assert!(compare(&baseline("rustc 1", 1051), &before, 15));
+        assert!(compare(&baseline("rustc 2", 2000), &before, 5));
+        assert!(compare(&baseline("rustc 1", 500), &before, 5));
     }
 }

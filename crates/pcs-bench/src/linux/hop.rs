@@ -30,9 +30,10 @@ use super::{option, socket};
 use connection::{Connection, Next};
 
 /// `user:password` in Base64: what every hop asks for.
-pub(crate) const CREDENTIALS: &str = "dXNlcjpwYXNzd29yZA==";
+pub(crate) const CREDENTIALS: &str = "dXNlcjpwY3MtczNjcg==";
 pub(crate) const USER: &str = "user";
-pub(crate) const PASSWORD: &str = "password";
+/// No word that anything else says: it is looked for in all that PCS shows.
+pub(crate) const PASSWORD: &str = "pcs-s3cr";
 
 /// What a hop that is slow on purpose waits before each answer.
 const SLOWNESS: Duration = Duration::from_millis(300);

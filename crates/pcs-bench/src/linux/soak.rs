@@ -97,10 +97,10 @@ impl Soak {
         verdict.chaos(&[&first, &tally]);
         verdict.sticky(self.proxy)?;
         self.rest()?;
-        self.in_flight(&mut verdict)?;
+        let counted = self.at_rest(&mut verdict)?;
         verdict.descriptors(descriptors, self.descriptors_settle(descriptors));
         verdict.resident(resident, self.pcs.process.resident());
-        verdict.said(&self.pcs);
+        verdict.said(&self.pcs, counted);
         verdict.stops(&mut self.pcs);
         Ok(verdict)
     }
@@ -159,7 +159,8 @@ impl Soak {
         }
     }
 
-    fn in_flight(&self, verdict: &mut Verdict) -> Result<()> {
+    /// What is told of a server at rest; how many requests it counted.
+    fn at_rest(&self, verdict: &mut Verdict) -> Result<u64> {
         let (_, stats) = pcs::call(self.admin, "GET", "/api/v1/stats", None)?;
         let (_, members) = pcs::call(self.admin, "GET", "/api/v1/proxies", None)?;
         let of_members = members["proxies"].as_array().context("a list of proxies")?.iter();
@@ -176,7 +177,7 @@ impl Soak {
             "metrics": gauge.and_then(|value| value.trim().parse::<f64>().ok()),
         }));
         verdict.shown(&[stats.to_string(), members.to_string(), page]);
-        Ok(())
+        stats["total_requests"].as_u64().context("a number of requests")
     }
 }
 

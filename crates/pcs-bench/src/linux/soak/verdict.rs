@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::client::Client;
 use super::load::Tally;
-use crate::linux::hop::{CREDENTIALS, PASSWORD, USER};
+use crate::linux::hop::{CREDENTIALS, PASSWORD};
 use crate::linux::pcs::Pcs;
 
 /// The listener of a log, an epoll, a pipe more: what may be open that was not at the start.
@@ -105,9 +105,7 @@ impl Verdict {
 
     /// What the admin API and the metrics page show: no secret.
     pub(crate) fn shown(&mut self, pages: &[String]) {
-        let plain = format!("{USER}:{PASSWORD}");
-        let reveals = |page: &&String| page.contains(CREDENTIALS) || page.contains(&plain);
-        let secrets = pages.iter().filter(reveals).count();
+        let secrets = pages.iter().filter(|page| reveals(page)).count();
         self.note(
             secrets == 0,
             format!(
@@ -117,13 +115,14 @@ impl Verdict {
         );
     }
 
-    /// Its log: no panic, no secret, no lost line.
-    pub(crate) fn said(&mut self, pcs: &Pcs) {
+    /// Its log: no panic, no secret, and a line for each of the `counted` requests at least (those whose client went
+    /// first are not counted).
+    pub(crate) fn said(&mut self, pcs: &Pcs, counted: u64) {
         let (mut access, mut errors, mut secrets) = (0_u64, Vec::new(), 0_u64);
         for event in pcs.events() {
             access += u64::from(event["event"] == "access");
             let text = event.to_string();
-            secrets += u64::from(text.contains(CREDENTIALS));
+            secrets += u64::from(reveals(&text));
             // A configuration that is refused was broken on purpose.
             let is_error = event["level"] == "ERROR" && event["event"] != "reload_refused";
             if is_error || text.contains("panicked") {
@@ -132,7 +131,11 @@ impl Verdict {
         }
         self.note(
             errors.is_empty(),
-            format!("log: {access} access lines, {} errors or panics", errors.len()),
+            format!("log: {} errors or panics", errors.len()),
+        );
+        self.note(
+            access >= counted,
+            format!("log: {access} access lines for {counted} requests and those whose client went first"),
         );
         for error in errors.iter().take(5) {
             println!("  log: {error}");
@@ -148,4 +151,9 @@ impl Verdict {
         let good = ended.as_ref().is_ok_and(|status| status.code() == Some(0));
         self.note(good, format!("stops on SIGTERM: {ended:?}"));
     }
+}
+
+/// Whether a text holds the password of the hops, plain or as Basic sends it.
+fn reveals(text: &str) -> bool {
+    text.contains(PASSWORD) || text.contains(CREDENTIALS.trim_end_matches('='))
 }
