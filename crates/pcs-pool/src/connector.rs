@@ -265,7 +265,7 @@ impl Inner {
         let lane = Arc::clone(chosen.lane());
         let forwarding = match request.purpose {
             Purpose::Tunnel => {
-                trail.succeed(member, now);
+                trail.succeed(member, &request.target, now);
                 Pool::succeeded(chosen.leave, elapsed, now);
                 None
             }

@@ -141,7 +141,7 @@ impl Outcome for MemberGuard {
                 self.inner
                     .settle_session((session, member.id()), (asked, &self.pool), &trail, now);
             }
-            trail.succeed(&member, now);
+            trail.succeed(&member, &self.target, now);
         }
         Verdict::Pass
     }

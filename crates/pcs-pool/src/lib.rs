@@ -26,6 +26,7 @@ mod blame;
 mod budget;
 mod changes;
 mod connector;
+mod dead;
 mod error;
 mod events;
 mod guard;

@@ -14,6 +14,7 @@ use rand::Rng;
 use tokio::time::Instant;
 
 use crate::budget::RetryBudget;
+use crate::dead::DeadTargets;
 use crate::leave::Leave;
 use crate::member::Member;
 use crate::outage::Outage;
@@ -42,6 +43,7 @@ pub(crate) struct Pool {
     /// When the first of them ends its rest, in nanoseconds since `epoch`; `u64::MAX` = none rests.
     next_wake: AtomicU64,
     pub(crate) budget: RetryBudget,
+    pub(crate) dead: DeadTargets,
     /// When the last warning about exhaustion was given, in nanoseconds since `epoch`, plus one; 0 = never.
     warned: AtomicU64,
     epoch: Instant,
@@ -92,6 +94,7 @@ impl Pool {
             resting: Mutex::new(BinaryHeap::new()),
             next_wake: AtomicU64::new(u64::MAX),
             budget: RetryBudget::new(),
+            dead: DeadTargets::default(),
             warned: AtomicU64::new(0),
             epoch,
             events,

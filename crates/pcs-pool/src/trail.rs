@@ -123,10 +123,11 @@ impl Trail {
         since.filter(|_| another)
     }
 
-    /// The request went well through `member`: whoever failed it before is charged.
-    pub(crate) fn succeed(&mut self, member: &Arc<Member>, now: Instant) {
+    /// The request went well through `member`: whoever failed it before is charged, unless its target was dead then.
+    pub(crate) fn succeed(&mut self, member: &Arc<Member>, target: &Target, now: Instant) {
         for Doubtful { leave, began, silent } in self.doubtful.drain(..) {
-            let explained = silent && leave.pool().outage().covers(began);
+            let explained = leave.pool().dead.explain(target, began, now)
+                || silent && leave.pool().outage().covers(began);
             if !explained && !Arc::ptr_eq(leave.member(), member) {
                 Pool::charge(leave, 1, now);
             }
@@ -156,13 +157,13 @@ impl Trail {
             .next()
             .is_some_and(|first| members.any(|other| !Arc::ptr_eq(first, other)));
         // A member tried again and again by one request fails once.
-        let first = self
-            .doubtful
-            .drain(..)
-            .next()
-            .filter(|_| !agreed && unheard != Unheard::Refused);
-        if let Some(doubtful) = first {
-            Pool::doubt(doubtful.leave, target, unheard, now);
+        let Some(Doubtful { leave, .. }) = self.doubtful.drain(..).next() else {
+            return false;
+        };
+        if agreed {
+            leave.pool().dead.note(target);
+        } else if unheard != Unheard::Refused {
+            Pool::doubt(leave, target, unheard, now);
         }
         agreed
     }

@@ -64,6 +64,35 @@ async fn a_dead_target_opens_no_breaker() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn requests_that_meet_the_return_of_a_dead_target_charge_nobody() {
+    let world = World::new();
+    let mut settings = many(3);
+    settings.retry.budget_percent = 100;
+    settings.retry.budget_min_per_second = 1000;
+    let pools = world.pools(settings);
+    for round in 0..5 {
+        world.kill_target("t:443");
+        tunnel(&pools, "t:443").await.unwrap_err();
+        let mut clients = tokio::task::JoinSet::new();
+        for _ in 0..60 {
+            let pools = pools.clone();
+            clients.spawn(async move { tunnel(&pools, "t:443").await.is_ok() });
+        }
+        let back = async {
+            tokio::time::sleep(LATENCY + Duration::from_millis(1)).await;
+            world.revive_target("t:443");
+        };
+        let (served, ()) = tokio::join!(clients.join_all(), back);
+        assert!(served.into_iter().all(|served| served), "each is tried once more");
+        let charged: Vec<u64> = pools.members().iter().map(|member| member.charged()).collect();
+        assert_eq!(charged, [0, 0, 0], "round {round}");
+        for _ in 0..6 {
+            tunnel(&pools, "t:443").await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_members_that_agree_name_the_target() {
     let world = World::new();
     let pools = world.pools(many(3));

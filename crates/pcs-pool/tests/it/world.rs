@@ -103,6 +103,10 @@ impl World {
         *self.corporate.lock() = manner;
     }
 
+    pub(crate) fn revive_target(&self, target: &str) {
+        self.dead_targets.lock().remove(target);
+    }
+
     pub(crate) fn kill_target(&self, target: &str) {
         self.dead_targets.lock().insert(target.to_owned());
     }
