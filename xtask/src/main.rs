@@ -29,7 +29,7 @@ usage: cargo xtask VERB
 
   test [FILTER…]  install what the tests need (Debian, root), run every test, say what was skipped
                   --no-install: install nothing; --no-skips: a skipped test is a failed one
-  ci              fmt, clippy, layers, tidy, docs, deny, then test: what CI runs
+  ci              fmt, clippy, layers, tidy, docs, deny, fuzz, guard, then test: what CI runs
   layers          check the crates' dependencies against the layer table
   tidy            check file lengths, file names, links and generated files
   docs            regenerate what is generated under docs/
