@@ -6,6 +6,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -39,7 +40,7 @@ struct Shared {
     address: SocketAddr,
     accepted: AtomicUsize,
     active: AtomicUsize,
-    peers: Mutex<Vec<SocketAddr>>,
+    arrivals: Mutex<Vec<(Instant, SocketAddr)>>,
 }
 
 /// One connection in the count of active ones.
@@ -66,7 +67,7 @@ impl Listening {
             address,
             accepted: AtomicUsize::new(0),
             active: AtomicUsize::new(0),
-            peers: Mutex::new(Vec::new()),
+            arrivals: Mutex::new(Vec::new()),
         });
         let (door, watched) = watch::channel(Door::Open);
         let mut accepting = JoinSet::new();
@@ -99,7 +100,14 @@ impl Listening {
     /// Who connected, in order (the first 65,536).
     #[must_use]
     pub fn peers(&self) -> Vec<SocketAddr> {
-        self.shared.peers.lock().clone()
+        let arrivals = self.shared.arrivals.lock();
+        arrivals.iter().map(|(_, peer)| *peer).collect()
+    }
+
+    /// When who connected, in order (the first 65,536).
+    #[must_use]
+    pub fn arrivals(&self) -> Vec<(Instant, SocketAddr)> {
+        self.shared.arrivals.lock().clone()
     }
 
     /// Stops listening: connections are refused from now on, open ones live on.
@@ -169,11 +177,11 @@ async fn accept_loop<F, Fut>(
                 let Ok((stream, peer)) = accepted else { continue };
                 shared.accepted.fetch_add(1, Ordering::SeqCst);
                 shared.active.fetch_add(1, Ordering::SeqCst);
-                let mut peers = shared.peers.lock();
-                if peers.len() < REMEMBERED {
-                    peers.push(peer);
+                let mut arrivals = shared.arrivals.lock();
+                if arrivals.len() < REMEMBERED {
+                    arrivals.push((Instant::now(), peer));
                 }
-                drop(peers);
+                drop(arrivals);
                 let active = Active(Arc::clone(&shared));
                 let served = serve(stream, peer);
                 connections.spawn(async move {

@@ -8,6 +8,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, BufReader};
@@ -150,6 +151,12 @@ impl Origin {
     #[must_use]
     pub fn peers(&self) -> Vec<SocketAddr> {
         self.listening.peers()
+    }
+
+    /// When who connected, in order.
+    #[must_use]
+    pub fn arrivals(&self) -> Vec<(Instant, SocketAddr)> {
+        self.listening.arrivals()
     }
 
     /// Every HTTP request head it was sent, in order.
