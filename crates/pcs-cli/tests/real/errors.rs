@@ -9,8 +9,8 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::clients::{Answer, ask, connect, dial, read_head, socks};
-use crate::pcs::{Pcs, config, member};
+use crate::clients::{Answer, ask, connect, dial, socks};
+use crate::pcs::{Pcs, config, member, silence_after};
 
 /// One line of the table: what is sent, and what has to come back.
 struct Line<'a> {
@@ -159,13 +159,18 @@ fn tunnel_to(target: &str) -> String {
     format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n")
 }
 
-/// Asks for the target as a tunnel and as a plain request, which get the same answer, and over SOCKS5.
+/// Asks for the target as a tunnel and as a plain request, which get the same answer, and over SOCKS5, all at once.
 async fn three_ways(pcs: &Pcs, target: &str, line: impl Fn(String) -> Line<'static>, reply: u8) {
-    for sent in [tunnel_to(target), get(&format!("http://{target}/"), "")] {
-        line(sent).holds(pcs.address()).await;
-    }
-    let what = line(String::new()).what;
-    assert_eq!(socks(pcs.address(), target).await, reply, "{what}: SOCKS reply");
+    let (tunnel, plain) = (
+        line(tunnel_to(target)),
+        line(get(&format!("http://{target}/"), "")),
+    );
+    let (_, _, said) = tokio::join!(
+        tunnel.holds(pcs.address()),
+        plain.holds(pcs.address()),
+        socks(pcs.address(), target),
+    );
+    assert_eq!(said, reply, "{}: SOCKS reply", tunnel.what);
 }
 
 #[tokio::test]
@@ -173,11 +178,13 @@ async fn what_is_wrong_with_a_head_is_told_and_the_connection_closed() {
     const HEAD: usize = 2048;
     let member = Proxy::http().start().await;
     let members = [self::member("one", "http", member.address(), None)];
-    let config = config(None, &members, "").replace(
-        "timeout_seconds: 10,",
-        &format!("timeout_seconds: 0.5, max_head_bytes: {HEAD},"),
-    );
-    let pcs = Pcs::start(&config).await;
+    let within = |seconds: &str| {
+        config(None, &members, "").replace(
+            "timeout_seconds: 10,",
+            &format!("timeout_seconds: {seconds}, max_head_bytes: {HEAD},"),
+        )
+    };
+    let pcs = Pcs::start(&within("10")).await;
     let post = |fields: &str| format!("POST http://a.test/ HTTP/1.1\r\nHost: a.test\r\n{fields}\r\n\r\nabc");
     let long = "x".repeat(HEAD);
     let request = "http_request_error";
@@ -232,11 +239,15 @@ async fn what_is_wrong_with_a_head_is_told_and_the_connection_closed() {
             414,
             request,
         ),
-        Line::closing("half a head", "GET http://a.test/ HTTP/1.1\r\nHo", 408, request),
     ];
     for line in lines {
         line.holds(pcs.address()).await;
     }
+    // What never comes is waited for by another, which has no patience.
+    let pcs = Pcs::start(&within("0.5")).await;
+    let half = "GET http://a.test/ HTTP/1.1\r\nHo";
+    let line = Line::closing("half a head", half, 408, request);
+    line.holds(pcs.address()).await;
     assert_eq!(member.accepted(), 0, "nothing of these goes on");
 }
 
@@ -474,14 +485,17 @@ async fn what_a_hop_does_wrong_is_told_and_the_hop_named() {
     let (nowhere, _kept) = refusing_address();
     let origin = Origin::start(OriginKind::Http).await;
     let target = origin.address().to_string();
-    // An answer that does not come has the whole budget.
-    let quick = |config: &str| config.replace("timeout_seconds: 10,", "timeout_seconds: 2,");
+    // An answer that does not come to a plain request has the whole budget.
+    let patient = |config: &str, status| match status {
+        504 => silence_after(config, 3).replace("timeout_seconds: 10,", "timeout_seconds: 5,"),
+        _ => config.to_owned(),
+    };
     for (what, behaviour, status, [tunnel, plain], reply) in ways() {
         let proxy = Proxy::http().behaviour(behaviour).start().await;
         // As the corporate proxy it is asked for the member, as the member for the target.
         let corporate = crate::pcs::corporate("http", proxy.address(), None, &[]);
         let behind = member("behind", "http", nowhere, None);
-        let pcs = Pcs::start(&quick(&config(Some(&corporate), &[behind], ONCE))).await;
+        let pcs = Pcs::start(&patient(&config(Some(&corporate), &[behind], ONCE), status)).await;
         // The corporate proxy is asked for a tunnel whatever the client asks for.
         let line = |sent| Line::at(what, sent, status, tunnel, "corporate");
         // Silence may be the corporate proxy's or that of the member it was asked for: see the tests of failures.
@@ -489,7 +503,7 @@ async fn what_a_hop_does_wrong_is_told_and_the_hop_named() {
             three_ways(&pcs, &target, line, reply).await;
         }
         let alone = [member("alone", "http", proxy.address(), None)];
-        let pcs = Pcs::start(&quick(&config(None, &alone, ONCE))).await;
+        let pcs = Pcs::start(&patient(&config(None, &alone, ONCE), status)).await;
         let line = |sent: String| {
             let error = if sent.starts_with("GET") { plain } else { tunnel };
             Line::at(what, sent, status, error, "alone")
@@ -531,7 +545,7 @@ async fn what_the_target_does_wrong_is_told_and_the_target_named() {
     proxy.behave(Behaviour::Good);
     let silent = Origin::start(OriginKind::Silent).await;
     let config = config(None, &[member("one", "socks5", proxy.address(), None)], ONCE);
-    let pcs = Pcs::start(&config.replace("timeout_seconds: 10,", "timeout_seconds: 0.7,")).await;
+    let hasty = Pcs::start(&config.replace("timeout_seconds: 10,", "timeout_seconds: 3,")).await;
     let sent = get(&format!("http://{}/", silent.address()), "");
     let slow = Line::at(
         "a target that says nothing",
@@ -540,14 +554,7 @@ async fn what_the_target_does_wrong_is_told_and_the_target_named() {
         "http_response_timeout",
         "target",
     );
-    slow.holds(pcs.address()).await;
-    let mut stream = dial(pcs.address()).await;
-    stream
-        .write_all(tunnel_to(&silent.address().to_string()).as_bytes())
-        .await
-        .unwrap();
-    assert!(
-        read_head(&mut stream).await.starts_with("HTTP/1.1 200"),
-        "a tunnel to it stands"
-    );
+    slow.holds(hasty.address()).await;
+    let (_stream, head) = connect(pcs.address(), &silent.address().to_string()).await;
+    assert!(head.starts_with("HTTP/1.1 200"), "a tunnel to it stands: {head}");
 }

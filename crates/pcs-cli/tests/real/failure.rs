@@ -6,26 +6,34 @@ use pcs_testkit::real::{Squid, Tinyproxy, find};
 use pcs_testkit::{Behaviour, Origin, OriginKind, Proxy, need};
 
 use crate::clients::{Answer, ask, curl, socks};
-use crate::pcs::{CORPORATE, Pcs, ROTATING, config, corporate, member, squid};
+use crate::pcs::{CORPORATE, Pcs, ROTATING, config, corporate, member, silence_after, squid};
 
 /// One try each: what happens to the client is to be seen, not what other members make up for.
 const NO_RETRY: &str = "retry: {enabled: false}\ncircuit_breaker: {enabled: false}\nlogging: {level: DEBUG}";
 
-/// Asks for the target as a tunnel, as a plain request and over SOCKS5; the two answers, and the SOCKS reply.
+/// Asks for the target as a tunnel, as a plain request and over SOCKS5, all at once: the two answers, and the SOCKS
+/// reply.
 async fn ask_thrice(pcs: &Pcs, origin: &Origin) -> (Answer, Answer, u8) {
-    let target = origin.address();
-    let tunnel = ask(
-        pcs.address(),
-        &format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n"),
+    let target = origin.address().to_string();
+    let tunnel = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
+    let plain = format!("GET http://{target}/ HTTP/1.1\r\nHost: {target}\r\n\r\n");
+    tokio::join!(
+        ask(pcs.address(), &tunnel),
+        ask(pcs.address(), &plain),
+        socks(pcs.address(), &target),
     )
-    .await;
-    let plain = ask(
-        pcs.address(),
-        &format!("GET http://{target}/ HTTP/1.1\r\nHost: {target}\r\n\r\n"),
-    )
-    .await;
-    let reply = socks(pcs.address(), &target.to_string()).await;
-    (tunnel, plain, reply)
+}
+
+/// A `pcs` that waits for hops no longer than it has to, where a hop that says nothing is what is tried.
+async fn start(corporate: &str, members: &[String], status: u16) -> Pcs {
+    let config = config(Some(corporate), members, NO_RETRY);
+    if status == 504 {
+        // A plain request has the whole budget.
+        let config = config.replace("timeout_seconds: 10,", "timeout_seconds: 5,");
+        Pcs::start(&silence_after(&config, 3)).await
+    } else {
+        Pcs::start(&config).await
+    }
 }
 
 /// Both answers have this status and name one of these hops, and the target was left alone.
@@ -85,7 +93,7 @@ async fn a_corporate_proxy_that_fails_is_named_and_the_target_sees_no_connection
         let second = Proxy::http().basic(ROTATING.0, ROTATING.1).start().await;
         let corporate = corporate("http", first.address(), Some(CORPORATE), &[]);
         let members = [member("rota-1", "http", second.address(), Some(ROTATING))];
-        let pcs = Pcs::start(&config(Some(&corporate), &members, NO_RETRY)).await;
+        let pcs = start(&corporate, &members, status).await;
         // A corporate proxy that is slow may be waiting for the rotating one: then either may be named.
         let hops = if status == 504 {
             &["corporate", "rota-1"][..]
@@ -122,7 +130,7 @@ async fn a_rotating_proxy_that_fails_is_named_and_the_target_sees_no_connection(
         }
         let corporate = corporate("http", first.address(), Some(CORPORATE), &[]);
         let members = [member("rota-1", "http", second.address(), Some(ROTATING))];
-        let pcs = Pcs::start(&config(Some(&corporate), &members, NO_RETRY)).await;
+        let pcs = start(&corporate, &members, status).await;
         assert_failure(&pcs, &origin, status, &["rota-1"], &what).await;
         let through = format!("{}", second.address());
         assert!(

@@ -11,14 +11,19 @@ use pcs_testkit::real::{Peer, Signal, signal};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::clients::ask;
+
 /// How long it may take to be ready, or to end.
 const LIMIT: Duration = Duration::from_secs(30);
+/// How long its members may take to be as a test waits for: several rounds of checks on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A `pcs` in a folder of its own. Dropping it kills it.
 pub(crate) struct Pcs {
     child: Child,
     dir: TempDir,
     address: SocketAddr,
+    admin: Option<SocketAddr>,
 }
 
 /// A call of `pcs` with a configuration, the environment of the machine left out.
@@ -119,6 +124,7 @@ impl Call {
             child,
             dir: self.dir,
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
+            admin: None,
         }
     }
 
@@ -136,6 +142,7 @@ impl Call {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         pcs.address = pcs.listener("proxy").expect("the proxy listens once it is ready");
+        pcs.admin = pcs.listener("admin");
         pcs
     }
 }
@@ -225,6 +232,53 @@ impl Pcs {
         }
     }
 
+    /// One call of the admin API: status and body.
+    pub(crate) async fn api(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        let admin = self.admin.expect("the admin API is on");
+        let body = body.map(|body| body.to_string()).unwrap_or_default();
+        let kind = if body.is_empty() {
+            ""
+        } else {
+            "Content-Type: application/json\r\n"
+        };
+        let request = format!(
+            "{method} /api/v1/{path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n{kind}\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = ask(admin, &request).await;
+        let said = serde_json::from_str(&answer.body).unwrap_or(Value::Null);
+        (answer.status(), said)
+    }
+
+    /// Every member as the admin API has it.
+    pub(crate) async fn proxies(&self) -> Vec<Value> {
+        let (status, listing) = self.api("GET", "proxies", None).await;
+        assert_eq!(status, 200, "{listing}");
+        listing["proxies"].as_array().unwrap().clone()
+    }
+
+    /// Waits until the admin API says so of the members: those members, and when they were last asked for and were
+    /// not so yet.
+    pub(crate) async fn until(
+        &self,
+        what: &str,
+        condition: impl Fn(&[Value]) -> bool,
+    ) -> (Vec<Value>, Instant) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut not_yet = Instant::now();
+        loop {
+            let asked = Instant::now();
+            let listed = self.proxies().await;
+            if condition(&listed) {
+                return (listed, not_yet);
+            }
+            not_yet = asked;
+            assert!(Instant::now() < deadline, "never {what}: {listed:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Whether it has ended, and how.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
@@ -301,7 +355,7 @@ pub(crate) fn corporate(
     entry(&fields)
 }
 
-/// A whole configuration: port 0 everywhere, no checks in the background, short limits; `more` comes last.
+/// A whole configuration: port 0 everywhere, no checks in the background; `more` comes last.
 pub(crate) fn config(corporate: Option<&str>, members: &[String], more: &str) -> String {
     let corporate = corporate.unwrap_or("null");
     let members: String = members.iter().map(|member| format!("\n    - {member}")).collect();
@@ -314,12 +368,23 @@ pub(crate) fn config(corporate: Option<&str>, members: &[String], more: &str) ->
         "server: {{port: 0, timeout_seconds: 10, shutdown_grace_seconds: 10}}\n\
          corporate_proxy: {corporate}\n\
          rotation:\n  strategy: round_robin\n  proxies:{members}\n\
-         tunnel: {{connect_timeout_seconds: 1.5, read_timeout_seconds: 1.5}}\n\
+         tunnel:\n  connect_timeout_seconds: 10\n  read_timeout_seconds: 10\n\
          health_check: {{enabled: false}}\n\
          metrics: {{port: 0}}\n\
          admin: {{port: 0}}\n\
          {more}\n"
     )
+}
+
+/// The same where hops are waited for so many seconds only: for tests that wait for one that says nothing. All others
+/// leave a busy machine its time.
+pub(crate) fn silence_after(config: &str, seconds: u32) -> String {
+    let short = config.replace(
+        "read_timeout_seconds: 10",
+        &format!("read_timeout_seconds: {seconds}"),
+    );
+    assert_ne!(short, config, "no time to change");
+    short
 }
 
 /// The user and the password of the corporate proxy of tests.

@@ -7,7 +7,7 @@ use pcs_testkit::{Behaviour, Origin, OriginKind, Proxy, need};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::clients::{ask, curl, dial};
-use crate::pcs::{CORPORATE, Call, Pcs, ROTATING, config, corporate, member};
+use crate::pcs::{CORPORATE, Call, Pcs, ROTATING, config, corporate, member, silence_after};
 
 /// What a client of PCS proves itself with.
 const CLIENT: (&str, &str) = ("client-user", "client-s3cret-Pc");
@@ -215,11 +215,12 @@ async fn the_loudest_log_of_every_error_path_shows_no_password() {
             };
             bad.behave(behaviour.clone());
             let corporate = corporate("http", first.address(), Some(CORPORATE), &[]);
-            let pcs = start_loud(&loud(
-                &corporate,
-                &member("rota-1", "http", second.address(), Some(ROTATING)),
-            ))
-            .await;
+            let member = member("rota-1", "http", second.address(), Some(ROTATING));
+            let mut config = loud(&corporate, &member);
+            if behaviour == Behaviour::HangAtRequest {
+                config = silence_after(&config, 1);
+            }
+            let pcs = start_loud(&config).await;
             let what = format!("{misbehaves} {behaviour:?}");
             assert_clean(&format!("an answer ({what})"), &talk(&pcs, &origin).await);
             if behaviour == Behaviour::Good {
