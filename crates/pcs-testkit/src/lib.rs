@@ -41,6 +41,7 @@ mod pattern;
 mod proxy;
 pub mod real;
 mod tls;
+mod within;
 
 pub use behaviour::Behaviour;
 pub use head::Head;
@@ -50,3 +51,4 @@ pub use origin::{Origin, OriginKind};
 pub use pattern::{Digest, Pattern};
 pub use proxy::{Proxy, ProxyBuilder};
 pub use tls::{Leaf, TestCa};
+pub use within::{until, within};

@@ -7,7 +7,7 @@ use pcs_models::{FailureKind, HopName};
 use pcs_pool::{
     Circuit, MemberSpec, NoEvents, Overlay, PoolSettings, Pools, Settings, TunnelSettings, WarmConnections,
 };
-use pcs_testkit::{Behaviour, Origin, OriginKind, Proxy};
+use pcs_testkit::{Behaviour, Origin, OriginKind, Proxy, until, within};
 use pcs_tunnel::{
     ChainConnector, ConnectRequest, DialError, DialTimeouts, Form, Network, NetworkSettings, Purpose, Verdict,
 };
@@ -58,9 +58,7 @@ async fn scene(behind: bool, count: usize, tunnel: TunnelSettings) -> Scene {
 /// Cuts all connections of a proxy, and lets it come back.
 async fn restart(proxy: &Proxy) {
     proxy.kill();
-    while proxy.active() > 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("cut", || proxy.active() == 0).await;
     // The ends of streams reach us when the reactor looks next.
     tokio::time::sleep(Duration::from_millis(20)).await;
     proxy.behave(Behaviour::Good);
@@ -76,7 +74,11 @@ impl Scene {
 
     /// One tunnel with an echo through it.
     async fn echo(&self) -> Result<String, DialError> {
-        let mut request = Self::request(&self.origin.address().to_string(), 4);
+        self.echo_within(30).await
+    }
+
+    async fn echo_within(&self, seconds: u64) -> Result<String, DialError> {
+        let mut request = Self::request(&self.origin.address().to_string(), seconds);
         let mut connected = connect(&self.pools, &mut request).await?;
         connected.stream.write_all(b"hello").await.unwrap();
         let mut answer = [0; 5];
@@ -127,7 +129,7 @@ async fn a_member_that_hangs_costs_half_the_time_and_no_error() {
         let scene = scene(true, 2, TunnelSettings::default()).await;
         scene.members[0].behave(behaviour);
         for _ in 0..2 {
-            assert_eq!(scene.echo().await.unwrap(), "p1");
+            assert_eq!(scene.echo_within(4).await.unwrap(), "p1");
         }
     }
 }
@@ -181,7 +183,7 @@ async fn a_dead_target_is_named_and_nobody_is_charged() {
     let scene = scene(true, 3, TunnelSettings::default()).await;
     let (dead, _kept) = pcs_testkit::refusing_address();
     for _ in 0..50 {
-        let mut request = Scene::request(&dead.to_string(), 4);
+        let mut request = Scene::request(&dead.to_string(), 30);
         let error = connect(&scene.pools, &mut request).await.unwrap_err();
         if request.attempts.len() > 1 {
             assert_eq!(error.hop(), Some(&HopName::target()), "{error}");
@@ -193,7 +195,7 @@ async fn a_dead_target_is_named_and_nobody_is_charged() {
 #[tokio::test]
 async fn a_plain_request_is_kept_and_its_stale_stream_found_out() {
     let scene = scene(false, 1, TunnelSettings::default()).await;
-    let mut request = Scene::request(&scene.origin.address().to_string(), 4);
+    let mut request = Scene::request(&scene.origin.address().to_string(), 30);
     request.purpose = Purpose::Forward;
     for reused in [false, true] {
         let mut connected = connect(&scene.pools, &mut request.clone()).await.unwrap();
@@ -208,12 +210,15 @@ async fn a_plain_request_is_kept_and_its_stale_stream_found_out() {
         connected.outcome.park(connected.stream);
     }
     restart(&scene.members[0]).await;
-    let mut fresh = None;
-    while fresh.is_none() {
-        // The listener takes a moment to come back.
-        fresh = connect(&scene.pools, &mut request.clone()).await.ok();
-    }
-    assert!(fresh.is_some_and(|fresh| !fresh.reused));
+    let fresh = async {
+        loop {
+            // The listener takes a moment to come back.
+            if let Ok(fresh) = connect(&scene.pools, &mut request.clone()).await {
+                return fresh;
+            }
+        }
+    };
+    assert!(!within("connected", fresh).await.reused);
 }
 
 #[tokio::test]
@@ -226,9 +231,7 @@ async fn warm_chains_stand_before_they_are_asked_for() {
     let mut keeper = JoinSet::new();
     let pools = scene.pools.clone();
     keeper.spawn(async move { pools.keep_warm().await });
-    while scene.pools.totals().warm < 4 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("warm", || scene.pools.totals().warm >= 4).await;
     assert!(
         scene.members.iter().all(|member| member.targets().is_empty()),
         "no target was named so far"
@@ -246,13 +249,11 @@ async fn warm_chains_stand_before_they_are_asked_for() {
     for member in &scene.members {
         restart(member).await;
     }
-    while scene
-        .members
-        .iter()
-        .any(|member| std::net::TcpStream::connect(member.address()).is_err())
-    {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("listening again", || {
+        let mut members = scene.members.iter();
+        members.all(|member| std::net::TcpStream::connect(member.address()).is_ok())
+    })
+    .await;
     for _ in 0..10 {
         scene.echo().await.unwrap();
     }

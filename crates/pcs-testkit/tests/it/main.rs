@@ -13,7 +13,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use pcs_testkit::{Behaviour, Digest, Origin, OriginKind, Pattern, Proxy, TestCa, refusing_address};
+use pcs_testkit::{
+    Behaviour, Digest, Origin, OriginKind, Pattern, Proxy, TestCa, refusing_address, until, within,
+};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -186,16 +188,19 @@ async fn a_proxy_that_was_killed_comes_back_on_its_port() {
     ask(&mut client, &request, "\r\n\r\n").await;
     proxy.kill();
     assert_eq!(ask(&mut client, "", "x").await, "");
-    until(|| proxy.active() == 0).await;
+    until("cut", || proxy.active() == 0).await;
     let refused = TcpStream::connect(proxy.address()).await.unwrap_err();
     assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
     proxy.behave(Behaviour::Good);
-    let mut client = loop {
-        if let Ok(client) = TcpStream::connect(proxy.address()).await {
-            break client;
+    let listening = async {
+        loop {
+            if let Ok(client) = TcpStream::connect(proxy.address()).await {
+                return client;
+            }
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
     };
+    let mut client = within("listening again", listening).await;
     assert!(
         ask(&mut client, &request, "\r\n\r\n")
             .await
@@ -231,10 +236,4 @@ async fn an_exchange_moves_both_ways_at_once() {
         String::from_utf8_lossy(told),
         format!("{}\n", Pattern::digest(5, LENGTH))
     );
-}
-
-async fn until(condition: impl Fn() -> bool) {
-    while !condition() {
-        tokio::task::yield_now().await;
-    }
 }
