@@ -7,7 +7,7 @@ use pcs_testkit::{Digest, Origin, OriginKind, Pattern, Proxy, need};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::clients::{connect, curl_text};
+use crate::clients::{connect, curl_text, refuses};
 use crate::load::{Load, Request};
 use crate::pcs::{CORPORATE, Call, Pcs, ROTATING, config, corporate, member};
 
@@ -269,9 +269,7 @@ async fn listeners_move_at_a_reload_and_open_tunnels_stay() {
     let moved = std::net::SocketAddr::from(([127, 0, 0, 1], port));
     let (_, head) = connect(moved, &origin.address().to_string()).await;
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-    while tokio::net::TcpStream::connect(pcs.address()).await.is_ok() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    refuses(pcs.address()).await;
     tunnel.write_all(b"still here").await.unwrap();
     let mut echoed = [0; 10];
     tunnel.read_exact(&mut echoed).await.unwrap();

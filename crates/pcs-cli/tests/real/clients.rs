@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
+use pcs_testkit::within;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -48,6 +49,16 @@ pub(crate) async fn curl_text(arguments: &[&str]) -> String {
 /// Opens a connection.
 pub(crate) async fn dial(address: SocketAddr) -> TcpStream {
     TcpStream::connect(address).await.unwrap()
+}
+
+/// Waits until nobody listens there.
+pub(crate) async fn refuses(address: SocketAddr) {
+    let refused = async {
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    within("refused", refused).await;
 }
 
 /// Reads a head up to its empty line, in at most 30 s.

@@ -6,9 +6,8 @@ use pcs_testkit::real::{Signal, Squid, Tinyproxy, find};
 use pcs_testkit::{Behaviour, Origin, OriginKind, Proxy, TestCa, need};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
-use crate::clients::{connect, curl_text, dial, run};
+use crate::clients::{connect, curl_text, dial, refuses, run};
 use crate::pcs::{CORPORATE, Call, Pcs, ROTATING, config, corporate, member, squid};
 
 /// A chain of two in-process proxies.
@@ -31,9 +30,7 @@ async fn sigterm_and_sigint_let_tunnels_end_and_exit_with_0() {
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");
         pcs.signal(signal);
         // The listener goes at once…
-        while TcpStream::connect(pcs.address()).await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        refuses(pcs.address()).await;
         // …the tunnel does not.
         tunnel.write_all(b"still here").await.unwrap();
         let mut echoed = [0; 10];
@@ -66,16 +63,14 @@ async fn a_tunnel_that_outlives_the_grace_period_is_cut_and_the_exit_is_0() {
 async fn a_second_signal_ends_at_once() {
     let (_first, _second, config) = chain().await;
     let origin = Origin::start(OriginKind::Echo).await;
-    let mut pcs = Pcs::start(&config).await;
+    // Longer than `wait` waits.
+    let mut pcs = Pcs::start(&config.replace("grace_seconds: 10", "grace_seconds: 100")).await;
     let (_tunnel, _) = connect(pcs.address(), &origin.address().to_string()).await;
     pcs.signal(Signal::Terminate);
-    while TcpStream::connect(pcs.address()).await.is_ok() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    refuses(pcs.address()).await;
     assert!(pcs.ended().is_none());
     pcs.signal(Signal::Terminate);
-    let ended = tokio::time::timeout(Duration::from_secs(5), pcs.wait()).await;
-    assert!(ended.is_ok(), "waits for its grace period of 10 s");
+    pcs.wait().await;
     let log = pcs.log();
     assert!(
         log.contains("A second signal came") && !log.contains("grace period ended"),
@@ -383,15 +378,10 @@ async fn completions_version_and_liveness() {
 }
 
 #[tokio::test]
-async fn ready_within_a_second_and_small_when_idle() {
+async fn small_when_idle() {
     let (_first, _second, config) = chain().await;
-    let started = std::time::Instant::now();
+    // Waits until it is ready, for at most half a minute: how soon a release build is, the benches measure.
     let pcs = Pcs::start(&config).await;
-    assert!(
-        started.elapsed() < Duration::from_secs(5),
-        "an unoptimised build on a busy machine: {:?}",
-        started.elapsed()
-    );
     let status = std::fs::read_to_string(format!("/proc/{}/status", pcs.id())).unwrap_or_default();
     let resident = status.lines().find_map(|line| {
         line.strip_prefix("VmRSS:")?

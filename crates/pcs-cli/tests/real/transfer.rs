@@ -1,9 +1,7 @@
 //! Bytes: none lost, none changed, many at once.
 
-use std::time::Duration;
-
 use pcs_testkit::real::{Squid, Tinyproxy};
-use pcs_testkit::{Behaviour, Digest, Origin, OriginKind, Pattern, Proxy, need};
+use pcs_testkit::{Behaviour, Digest, Origin, OriginKind, Pattern, Proxy, need, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 
@@ -150,7 +148,8 @@ async fn six_hundred_tunnels_are_open_at_once() {
         });
     }
     let mut tunnels = opening.join_all().await;
-    assert_eq!(origin.active(), TUNNELS);
+    // The last 200 may be here before the target has counted whom it accepted.
+    until("all at the target", || origin.active() == TUNNELS).await;
     for (n, stream) in &mut tunnels {
         let message = format!("tunnel {n:04}");
         stream.write_all(message.as_bytes()).await.unwrap();
@@ -165,14 +164,5 @@ async fn six_hundred_tunnels_are_open_at_once() {
             .iter()
             .all(|access| access["bytes_up"] == 11 && access["bytes_down"] == 11)
     );
-    let left = tokio::time::timeout(Duration::from_secs(20), async {
-        while origin.active() > 0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    });
-    assert!(
-        left.await.is_ok(),
-        "{} tunnels stay open behind closed clients",
-        origin.active()
-    );
+    until("closed behind closed clients", || origin.active() == 0).await;
 }
