@@ -29,13 +29,21 @@ impl Pattern {
 
     /// Fills `bytes` with what comes next; the pieces asked for do not matter.
     pub fn fill(&mut self, bytes: &mut [u8]) {
-        for byte in bytes {
-            if self.used == 8 {
-                self.word = self.next_word().to_le_bytes();
-                self.used = 0;
-            }
-            *byte = self.word.get(self.used).copied().unwrap_or_default();
-            self.used += 1;
+        let rest = self.word.get(self.used..).unwrap_or_default();
+        let begun = rest.len().min(bytes.len());
+        let (first, bytes) = bytes.split_at_mut(begun);
+        first.copy_from_slice(rest.get(..begun).unwrap_or_default());
+        self.used += begun;
+        // By words: tests are not optimised, and their bodies are long.
+        let mut words = bytes.chunks_exact_mut(8);
+        for word in &mut words {
+            word.copy_from_slice(&self.next_word().to_le_bytes());
+        }
+        let last = words.into_remainder();
+        if !last.is_empty() {
+            self.word = self.next_word().to_le_bytes();
+            self.used = last.len();
+            last.copy_from_slice(self.word.get(..last.len()).unwrap_or_default());
         }
     }
 
