@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pcs_testkit::real::{Signal, find, free_address};
-use pcs_testkit::{Digest, Origin, OriginKind, Pattern, Proxy, need};
+use pcs_testkit::{Origin, OriginKind, Proxy, need};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -11,38 +11,8 @@ use crate::clients::{connect, curl_text, refuses};
 use crate::load::{Load, Request};
 use crate::pcs::{CORPORATE, Call, Pcs, ROTATING, config, corporate, member};
 
-/// One call of the admin API: status and body.
-async fn call(pcs: &Pcs, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
-    let admin = pcs.listener("admin").expect("the admin API is on");
-    let url = format!("http://{admin}/api/v1/{path}");
-    let body = body.map(|body| body.to_string());
-    let mut arguments = vec!["-X", method, "-w", "\n%{http_code}", &url];
-    if let Some(body) = &body {
-        arguments.extend(["-H", "Content-Type: application/json", "-d", body]);
-    }
-    let said = curl_text(&arguments).await;
-    let (body, status) = said.rsplit_once('\n').unwrap();
-    (
-        status.parse().unwrap(),
-        serde_json::from_str(body).unwrap_or(Value::Null),
-    )
-}
-
-/// The ids of the members, in order.
-async fn ids(pcs: &Pcs) -> Vec<String> {
-    let (status, listing) = call(pcs, "GET", "proxies", None).await;
-    assert_eq!(status, 200, "{listing}");
-    let proxies = listing["proxies"].as_array().unwrap();
-    let mut ids: Vec<String> = proxies
-        .iter()
-        .map(|proxy| proxy["id"].as_str().unwrap().to_owned())
-        .collect();
-    ids.sort();
-    ids
-}
-
 /// A corporate proxy and `count` rotating ones, and their configuration.
-async fn chain(count: usize, more: &str) -> (Vec<Proxy>, String) {
+pub(crate) async fn chain(count: usize, more: &str) -> (Vec<Proxy>, String) {
     let first = Proxy::http().basic(CORPORATE.0, CORPORATE.1).start().await;
     let corporate = corporate("http", first.address(), Some(CORPORATE), &[]);
     let mut proxies = vec![first];
@@ -73,20 +43,20 @@ async fn changes_survive_a_kill_and_a_restart() {
     let mut pcs = Pcs::start(&config).await;
     let body = json!({"id": "extra", "host": "127.0.0.1", "port": extra.port(),
         "username": ROTATING.0, "password": ROTATING.1});
-    assert_eq!(call(&pcs, "POST", "proxies", Some(body.clone())).await.0, 201);
+    assert_eq!(pcs.api("POST", "proxies", Some(body.clone())).await.0, 201);
     assert_eq!(
-        call(&pcs, "POST", "proxies", Some(body)).await.0,
+        pcs.api("POST", "proxies", Some(body)).await.0,
         409,
         "its id is taken"
     );
-    assert_eq!(call(&pcs, "DELETE", "proxies/rota-1", None).await.0, 204);
+    assert_eq!(pcs.api("DELETE", "proxies/rota-1", None).await.0, 204);
     assert_eq!(
-        call(&pcs, "PATCH", "proxies/rota-2", Some(json!({"enabled": false})))
+        pcs.api("PATCH", "proxies/rota-2", Some(json!({"enabled": false})))
             .await
             .0,
         200
     );
-    assert_eq!(ids(&pcs).await, ["extra", "rota-2"]);
+    assert_eq!(pcs.ids().await, ["extra", "rota-2"]);
     pcs.signal(Signal::Kill);
     pcs.wait().await;
 
@@ -96,8 +66,8 @@ async fn changes_survive_a_kill_and_a_restart() {
     let next = Call::with(&config);
     std::fs::copy(&state, next.dir().join("state.json")).unwrap();
     let pcs = next.start().await;
-    assert_eq!(ids(&pcs).await, ["extra", "rota-2"]);
-    let (_, proxy) = call(&pcs, "GET", "proxies/rota-2", None).await;
+    assert_eq!(pcs.ids().await, ["extra", "rota-2"]);
+    let (_, proxy) = pcs.api("GET", "proxies/rota-2", None).await;
     assert_eq!(proxy["enabled"], false, "{proxy}");
     let origin = Origin::start(OriginKind::Http).await;
     for _ in 0..3 {
@@ -115,59 +85,15 @@ async fn an_edited_entry_has_dropped_its_change_for_good() {
     let edited = before.replace("id: rota-1,", "id: rota-1, weight: 2,");
     assert_ne!(before, edited);
     let mut pcs = Pcs::start(&before).await;
-    assert_eq!(call(&pcs, "DELETE", "proxies/rota-1", None).await.0, 204);
+    assert_eq!(pcs.api("DELETE", "proxies/rota-1", None).await.0, 204);
     for (config, what) in [(&edited, "edited"), (&before, "as it was")] {
         pcs.signal(Signal::Kill);
         pcs.wait().await;
         let next = Call::with(config);
         std::fs::copy(pcs.dir().join("state.json"), next.dir().join("state.json")).unwrap();
         pcs = next.start().await;
-        assert_eq!(ids(&pcs).await, ["rota-1", "rota-2"], "{what}");
+        assert_eq!(pcs.ids().await, ["rota-1", "rota-2"], "{what}");
     }
-}
-
-#[tokio::test]
-async fn a_reload_that_drops_a_member_leaves_its_download_alone() {
-    const LENGTH: u64 = 32 << 20;
-    need!(find("curl", "curl"));
-    let (proxies, config) = chain(2, "").await;
-    let origin = Origin::start(OriginKind::Exchange(LENGTH)).await;
-    let pcs = Pcs::start(&config).await;
-    let (mut stream, head) = connect(pcs.address(), &origin.address().to_string()).await;
-    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-    let mut digest = Digest::default();
-    let mut buffer = vec![0; 64 * 1024];
-    while digest.length() < LENGTH / 4 {
-        let read = stream.read(&mut buffer).await.unwrap();
-        assert_ne!(read, 0);
-        digest.add(&buffer[..read]);
-    }
-    let carrier = if proxies[1].active() > 0 {
-        "rota-1"
-    } else {
-        "rota-2"
-    };
-    let without: Vec<&str> = config
-        .lines()
-        .filter(|line| !line.contains(&format!("id: {carrier}")))
-        .collect();
-    std::fs::write(pcs.config(), without.join("\n")).unwrap();
-    let (status, said) = call(&pcs, "POST", "reload", None).await;
-    assert_eq!((status, &said["removed"]), (200, &json!([carrier])), "{said}");
-    assert_eq!(ids(&pcs).await.len(), 1);
-    stream
-        .write_all(&Pattern::new(3).take(usize::try_from(LENGTH).unwrap()))
-        .await
-        .unwrap();
-    while digest.length() < LENGTH {
-        let room = buffer
-            .len()
-            .min(usize::try_from(LENGTH - digest.length()).unwrap());
-        let read = stream.read(&mut buffer[..room]).await.unwrap();
-        assert_ne!(read, 0, "cut after {} bytes", digest.length());
-        digest.add(&buffer[..read]);
-    }
-    assert_eq!(digest, Pattern::digest(2, LENGTH));
 }
 
 #[tokio::test]
@@ -176,12 +102,15 @@ async fn a_broken_file_and_one_without_a_chain_change_nothing() {
     let (_proxies, config) = chain(1, "").await;
     let origin = Origin::start(OriginKind::Http).await;
     let pcs = Pcs::start(&config).await;
-    for bad in ["rotation: {stategy: x}\n", "server: {port: 0}\n", "rotation: [\n"] {
+    let bad = ["rotation: {stategy: x}\n", "server: {port: 0}\n", "rotation: [\n"];
+    for (n, bad) in bad.into_iter().enumerate() {
         std::fs::write(pcs.config(), bad).unwrap();
-        let (status, said) = call(&pcs, "POST", "reload", None).await;
+        let (status, said) = pcs.api("POST", "reload", None).await;
         assert_eq!(status, 422, "{bad}: {said}");
         pcs.signal(Signal::HangUp);
-        assert_eq!(ids(&pcs).await, ["rota-1"]);
+        let by_signal = |event: &Value| event["cause"] == "SIGHUP";
+        pcs.told("reload_refused", n + 1, by_signal).await;
+        assert_eq!(pcs.ids().await, ["rota-1"]);
         assert_eq!(
             curl_text(&["-x", &pcs.url(), &origin.url("/ip")]).await,
             "127.0.0.1\n"
@@ -196,9 +125,18 @@ fn resident(pcs: &Pcs) -> Option<u64> {
     field.trim().trim_end_matches("kB").trim().parse().ok()
 }
 
+/// The least of several readings: what it holds for requests under way comes and goes.
+async fn least_resident(pcs: &Pcs) -> Option<u64> {
+    let mut least = resident(pcs);
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        least = least.min(resident(pcs));
+    }
+    least
+}
+
 #[tokio::test]
-async fn a_hundred_reloads_under_load_cost_no_error_and_no_memory() {
-    need!(find("curl", "curl"));
+async fn hundreds_of_reloads_under_load_cost_no_error_and_no_memory() {
     let (_proxies, config) = chain(3, "").await;
     let origin = Origin::start(OriginKind::Http).await;
     let pcs = Pcs::start(&config).await;
@@ -211,25 +149,17 @@ async fn a_hundred_reloads_under_load_cost_no_error_and_no_memory() {
     let reload = async |times: usize| {
         for n in 0..times {
             std::fs::write(pcs.config(), &files[n % 2]).unwrap();
-            let (status, said) = call(&pcs, "POST", "reload", None).await;
+            let (status, said) = pcs.api("POST", "reload", None).await;
             let changed = (&said["added"], &said["removed"]);
             assert_eq!(status, 200, "{said}");
             assert_ne!(changed, (&json!([]), &json!([])), "nothing changed");
         }
     };
-    // Under load its memory grows for a while whether it is reloaded or not: until a round adds next to nothing.
-    let mut before = 0;
-    for _ in 0..10 {
-        reload(20).await;
-        let now = resident(&pcs).unwrap_or_default();
-        if now <= before + before / 50 {
-            break;
-        }
-        before = now;
-    }
-    let before = resident(&pcs);
+    // Under load its memory grows for a while whether it is reloaded or not.
     reload(100).await;
-    let after = resident(&pcs);
+    let before = least_resident(&pcs).await;
+    reload(300).await;
+    let after = least_resident(&pcs).await;
     let requests = load.stop().await;
     let failed: Vec<&Request> = requests
         .iter()
@@ -242,19 +172,15 @@ async fn a_hundred_reloads_under_load_cost_no_error_and_no_memory() {
     assert!(failed.is_empty(), "{failed:?}");
     assert!(requests.len() > 200, "{} requests are no load", requests.len());
     if let (Some(before), Some(after)) = (before, after) {
-        assert!(
-            after <= before + before / 10 + 1024,
-            "from {before} KiB to {after} KiB"
-        );
+        assert!(after <= before + 3 * 1024, "from {before} KiB to {after} KiB");
     }
     std::fs::write(pcs.config(), &config).unwrap();
-    assert_eq!(call(&pcs, "POST", "reload", None).await.0, 200);
-    assert_eq!(ids(&pcs).await.len(), 3);
+    assert_eq!(pcs.api("POST", "reload", None).await.0, 200);
+    assert_eq!(pcs.ids().await.len(), 3);
 }
 
 #[tokio::test]
 async fn listeners_move_at_a_reload_and_open_tunnels_stay() {
-    need!(find("curl", "curl"));
     let (_proxies, config) = chain(1, "").await;
     let origin = Origin::start(OriginKind::Echo).await;
     let pcs = Pcs::start(&config).await;
@@ -265,7 +191,7 @@ async fn listeners_move_at_a_reload_and_open_tunnels_stay() {
         config.replace("server: {port: 0", &format!("server: {{port: {port}")),
     )
     .unwrap();
-    assert_eq!(call(&pcs, "POST", "reload", None).await.0, 200);
+    assert_eq!(pcs.api("POST", "reload", None).await.0, 200);
     let moved = std::net::SocketAddr::from(([127, 0, 0, 1], port));
     let (_, head) = connect(moved, &origin.address().to_string()).await;
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
@@ -292,7 +218,7 @@ async fn the_metrics_page_moves_at_a_reload() {
     );
     let moved = config.replace("metrics: {port: 0}", "metrics: {port: 0, path: /m}");
     std::fs::write(pcs.config(), moved).unwrap();
-    assert_eq!(call(&pcs, "POST", "reload", None).await.0, 200);
+    assert_eq!(pcs.api("POST", "reload", None).await.0, 200);
     assert_eq!(
         (status("/metrics").await, status("/m").await),
         ("404".into(), "200".into())
@@ -333,7 +259,7 @@ async fn pages_of_others_and_rebound_names_cannot_change_anything() {
         let said = curl_text(&[&["-o", "/dev/null", "-w", "%{http_code}"], arguments].concat()).await;
         assert_eq!(said, wanted, "{arguments:?}");
     }
-    assert_eq!(ids(&pcs).await, ["rota-1"]);
+    assert_eq!(pcs.ids().await, ["rota-1"]);
 }
 
 #[tokio::test]

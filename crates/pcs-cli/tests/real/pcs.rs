@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use pcs_testkit::real::{Peer, Signal, signal};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
 
-use crate::clients::ask;
+use crate::clients::{Answer, dial};
 
 /// How long it may take to be ready, or to end.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -215,16 +216,26 @@ impl Pcs {
 
     /// The access events, once there are at least so many.
     pub(crate) async fn accesses(&self, at_least: usize) -> Vec<Value> {
+        self.told("access", at_least, |_| true).await
+    }
+
+    /// The events of this name that are as wanted, once there are at least so many.
+    pub(crate) async fn told(
+        &self,
+        name: &str,
+        at_least: usize,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Vec<Value> {
         let deadline = Instant::now() + LIMIT;
         loop {
             let mut events = self.events();
-            events.retain(|event| event["event"] == "access");
+            events.retain(|event| event["event"] == name && wanted(event));
             if events.len() >= at_least {
                 return events;
             }
             assert!(
                 Instant::now() < deadline,
-                "{} of {at_least} access events:\n{}",
+                "{} of {at_least} {name} events:\n{}",
                 events.len(),
                 self.log()
             );
@@ -234,6 +245,17 @@ impl Pcs {
 
     /// One call of the admin API: status and body.
     pub(crate) async fn api(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        let (status, said, _) = self.api_by(method, path, body).await;
+        (status, said)
+    }
+
+    /// The same, and the address it was made from.
+    pub(crate) async fn api_by(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+    ) -> (u16, Value, SocketAddr) {
         let admin = self.admin.expect("the admin API is on");
         let body = body.map(|body| body.to_string()).unwrap_or_default();
         let kind = if body.is_empty() {
@@ -241,14 +263,27 @@ impl Pcs {
         } else {
             "Content-Type: application/json\r\n"
         };
+        let length = body.len();
         let request = format!(
             "{method} /api/v1/{path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n{kind}\
-             Content-Length: {}\r\n\r\n{body}",
-            body.len()
+             Content-Length: {length}\r\n\r\n{body}"
         );
-        let answer = ask(admin, &request).await;
+        let mut stream = dial(admin).await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let answer = Answer::read(&mut stream).await;
         let said = serde_json::from_str(&answer.body).unwrap_or(Value::Null);
-        (answer.status(), said)
+        (answer.status(), said, stream.local_addr().unwrap())
+    }
+
+    /// The ids of its members, sorted.
+    pub(crate) async fn ids(&self) -> Vec<String> {
+        let listed = self.proxies().await;
+        let ids = listed
+            .iter()
+            .map(|proxy| proxy["id"].as_str().unwrap().to_owned());
+        let mut ids: Vec<String> = ids.collect();
+        ids.sort();
+        ids
     }
 
     /// Every member as the admin API has it.
