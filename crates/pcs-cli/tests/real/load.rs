@@ -15,7 +15,7 @@ use crate::clients::{field, patient_head};
 /// How long a client waits for anything: longer than any outage of these tests.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// How long a test waits for its clients to see something.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// What became of one request.
 #[derive(Debug, Clone)]
