@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use pcs_models::{ChainSpec, PoolName, ProxyId, Traffic};
+use pcs_models::{ChainSpec, PoolName, ProxyId};
 use pcs_tunnel::Via;
 use tokio::time::Instant;
 
@@ -100,10 +100,20 @@ impl Changes {
         let registry = inner.registry_of(&settings, pools.collect(), &before);
         if self.base.corporate != settings.corporate {
             inner.outage.reset(settings.corporate.is_some());
-            inner.hearsay.forget();
+            for pool in before.pools.values() {
+                let snapshot = pool.snapshot();
+                snapshot
+                    .entries()
+                    .iter()
+                    .for_each(|entry| entry.member.accused.clear());
+            }
         }
         inner.registry.store(Arc::new(registry));
         let applied = build.finish(&inner.departed);
+        if applied != Applied::default() || self.base.corporate != settings.corporate {
+            // What was said of members that are gone, or by another, is not to cast doubt on the rest.
+            inner.hearsay.forget();
+        }
         self.base = settings;
         self.overlay = overlay;
         self.chained |= chained;
@@ -139,7 +149,7 @@ impl Inner {
             let chain = corporate_chain(hop);
             let lane = match &before.corporate {
                 Some(way) if way.lane.serves(&chain, true) => Arc::clone(&way.lane),
-                _ => Arc::new(Lane::new(chain, true)),
+                _ => Arc::new(Lane::new(chain, true, None)),
             };
             Way {
                 lane,
@@ -172,6 +182,7 @@ struct Build {
     added: Vec<ProxyId>,
     changed: Vec<ProxyId>,
     retired: Vec<Arc<Lane>>,
+    left: Vec<Arc<Member>>,
 }
 
 impl Build {
@@ -187,6 +198,7 @@ impl Build {
             added: Vec::new(),
             changed: Vec::new(),
             retired: Vec::new(),
+            left: Vec::new(),
         }
     }
 
@@ -200,22 +212,23 @@ impl Build {
     fn entry(&mut self, pool: &PoolName, spec: &MemberSpec, chain: ChainSpec, serial: &mut u64) -> Entry {
         let Some((old_pool, old)) = self.old.remove(&spec.id) else {
             self.added.push(spec.id.clone());
-            return new_entry(pool, spec, chain, serial, Arc::default());
+            return new_entry(pool, spec, chain, serial);
         };
         if old.spec() != *spec || old_pool != *pool {
             self.changed.push(spec.id.clone());
         }
         if !old.hop.is_same_proxy(&spec.hop) || old_pool != *pool {
-            // The same id for another proxy: nothing that was learnt is true of it. What was counted was, of the id.
+            // The same id for another proxy: nothing that was learnt or counted is true of it.
             self.retired.push(old.lane);
-            return new_entry(pool, spec, chain, serial, old.member.counters());
+            self.left.push(old.member);
+            return new_entry(pool, spec, chain, serial);
         }
         old.member.update(spec);
         let lane = if old.lane.serves(&chain, spec.reuse) {
             old.lane
         } else {
             self.retired.push(old.lane);
-            Arc::new(Lane::new(chain, spec.reuse))
+            Arc::new(Lane::new(chain, spec.reuse, Some(Arc::clone(&old.member))))
         };
         Entry {
             member: old.member,
@@ -227,6 +240,7 @@ impl Build {
 
     /// Closes kept streams of what is gone, and keeps its sums.
     fn finish(self, departed: &Departed) -> Applied {
+        self.left.iter().for_each(|member| departed.take(member));
         self.old
             .values()
             .for_each(|(_, entry)| departed.take(&entry.member));
@@ -243,17 +257,12 @@ impl Build {
 }
 
 /// A member nobody knew before.
-pub(crate) fn new_entry(
-    pool: &PoolName,
-    spec: &MemberSpec,
-    chain: ChainSpec,
-    serial: &mut u64,
-    traffic: Arc<Traffic>,
-) -> Entry {
+pub(crate) fn new_entry(pool: &PoolName, spec: &MemberSpec, chain: ChainSpec, serial: &mut u64) -> Entry {
     *serial += 1;
+    let member = Arc::new(Member::new(pool.clone(), spec, *serial, Instant::now()));
     Entry {
-        member: Arc::new(Member::new(pool.clone(), spec, *serial, traffic, Instant::now())),
-        lane: Arc::new(Lane::new(chain, spec.reuse)),
+        lane: Arc::new(Lane::new(chain, spec.reuse, Some(Arc::clone(&member)))),
+        member,
         hop: Arc::new(spec.hop.clone()),
         origin: spec.origin,
     }

@@ -11,6 +11,7 @@
 //!   is said of others: of ten members nine may be dead.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -22,6 +23,9 @@ use crate::pool::Pool;
 
 /// What is kept at once; the oldest goes first. As much said in one breath is believed of nobody anyway.
 const CAPACITY: usize = 256;
+
+/// What nobody has settled for so long is too old to say anything.
+const LIFETIME: Duration = Duration::from_secs(60);
 
 /// One word against a member.
 struct Word {
@@ -50,6 +54,11 @@ struct Held {
 }
 
 impl Held {
+    fn expire(&mut self, now: Instant) {
+        self.words
+            .retain(|word| now.saturating_duration_since(word.at) < LIFETIME);
+    }
+
     fn is_of_several(&self) -> bool {
         let mut members = self.words.iter().map(|word| word.leave.member().serial());
         let first = members.next();
@@ -64,6 +73,7 @@ impl Hearsay {
         // Nobody knows when this is settled: other trials need not wait for it.
         leave.vacate();
         let mut held = self.held.lock();
+        held.expire(at);
         if held.words.len() == CAPACITY {
             held.words.remove(0);
         }
@@ -86,6 +96,7 @@ impl Hearsay {
         let now = Instant::now();
         let (settled, alone, cleared) = {
             let mut held = self.held.lock();
+            held.expire(now);
             let (alone, cleared) = (!held.is_of_several(), held.cleared);
             let before = |word: &mut Word| word.at <= begun;
             let settled: Vec<Word> = held.words.extract_if(.., before).collect();
@@ -112,6 +123,7 @@ impl Hearsay {
     pub(crate) fn believe(&self, member: &Member, now: Instant) {
         let words = {
             let mut held = self.held.lock();
+            held.expire(now);
             let of_it = held
                 .words
                 .iter()
@@ -131,11 +143,22 @@ impl Hearsay {
         self.any.load(Ordering::Relaxed) && self.held.lock().is_of_several()
     }
 
-    /// The corporate proxy itself is down: what it said before says nothing.
+    /// The corporate proxy itself is down, or another one: what was said before says nothing.
     pub(crate) fn forget(&self) {
-        let words = std::mem::take(&mut self.held.lock().words);
+        let mut held = self.held.lock();
+        let held_before = std::mem::take(&mut *held);
         self.any.store(false, Ordering::Relaxed);
+        drop(held);
         // Breakers are told outside of the lock.
+        drop(held_before);
+    }
+
+    /// A member is no longer there to be judged.
+    pub(crate) fn forget_about(&self, member: &Member) {
+        let mut held = self.held.lock();
+        let of_it = |word: &mut Word| word.leave.member().serial() == member.serial();
+        let words: Vec<Word> = held.words.extract_if(.., of_it).collect();
+        drop(held);
         drop(words);
     }
 }
@@ -161,9 +184,10 @@ impl Accused {
         again
     }
 
-    fn clear(&self) {
+    pub(crate) fn clear(&self) {
         if self.any.load(Ordering::Relaxed) {
-            *self.since.lock() = None;
+            let mut since = self.since.lock();
+            *since = None;
             self.any.store(false, Ordering::Relaxed);
         }
     }

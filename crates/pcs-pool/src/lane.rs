@@ -1,6 +1,7 @@
 //! One way out: a prepared chain and the streams kept open through it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pcs_models::{ChainSpec, Secret, SessionId};
@@ -11,11 +12,14 @@ use tokio::time::Instant;
 use crate::TunnelSettings;
 use crate::idle::{IdleStreams, ReuseKey};
 use crate::inner::rng;
+use crate::member::Member;
 use crate::warm::WarmChains;
 
 /// A chain made ready for dialling. Lives until the chain changes: a new password is a new lane.
 pub(crate) struct Lane {
     spec: ChainSpec,
+    /// Whose lane it is; none on ways without one.
+    member: Option<Arc<Member>>,
     pub(crate) chain: PreparedChain,
     pub(crate) idle: IdleStreams,
     pub(crate) warm: WarmChains,
@@ -28,7 +32,7 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    pub(crate) fn new(spec: ChainSpec, reuse: bool) -> Self {
+    pub(crate) fn new(spec: ChainSpec, reuse: bool, member: Option<Arc<Member>>) -> Self {
         let templated = spec.hops().iter().any(|hop| {
             hop.credentials
                 .as_ref()
@@ -37,6 +41,7 @@ impl Lane {
         Self {
             chain: PreparedChain::new(spec.clone()),
             spec,
+            member,
             idle: IdleStreams::default(),
             warm: WarmChains::default(),
             reuse,
@@ -52,6 +57,10 @@ impl Lane {
 
     pub(crate) fn spec(&self) -> &ChainSpec {
         &self.spec
+    }
+
+    pub(crate) fn member(&self) -> Option<&Arc<Member>> {
+        self.member.as_ref()
     }
 
     pub(crate) fn reuses(&self) -> bool {

@@ -64,14 +64,7 @@ pub struct Member {
 }
 
 impl Member {
-    /// `traffic` is what was counted under this id before, if it was another proxy's.
-    pub(crate) fn new(
-        pool: PoolName,
-        spec: &MemberSpec,
-        serial: u64,
-        traffic: Arc<Traffic>,
-        now: Instant,
-    ) -> Self {
+    pub(crate) fn new(pool: PoolName, spec: &MemberSpec, serial: u64, now: Instant) -> Self {
         Self {
             id: spec.id.clone(),
             pool,
@@ -90,7 +83,7 @@ impl Member {
             doubts: Suspicion::default(),
             lies: Suspicion::default(),
             accused: Accused::default(),
-            traffic,
+            traffic: Arc::default(),
             tags: Mutex::new(Arc::new(spec.tags.clone())),
             check: Mutex::new(CheckRecord::default()),
             failed_checks: AtomicU64::new(0),

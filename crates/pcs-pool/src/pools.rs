@@ -61,7 +61,7 @@ impl Pools {
         let direct_traffic = Arc::<Traffic>::default();
         let direct = Way {
             // The only chain without hops: reached by `via: direct` and plain mode alone.
-            lane: Arc::new(Lane::new(ChainSpec::direct(), true)),
+            lane: Arc::new(Lane::new(ChainSpec::direct(), true, None)),
             traffic: Arc::clone(&direct_traffic),
             via: Via::Direct,
         };
@@ -126,7 +126,7 @@ impl Pools {
         }
         let chain = member_chain(changes.base.corporate.as_ref(), &spec)
             .map_err(|error| SettingsError::Chain(spec.id.clone(), error))?;
-        let entry = new_entry(&pool, &spec, chain, &mut changes.serial, Arc::default());
+        let entry = new_entry(&pool, &spec, chain, &mut changes.serial);
         if let Some(existing) = registry.pools.get(&pool) {
             let before = existing.snapshot();
             let entries = before.entries().iter().cloned().chain([entry.clone()]).collect();
@@ -157,6 +157,9 @@ impl Pools {
         let weight_before = spec.weight;
         patch.apply(&mut spec);
         entry.member.update(&spec);
+        if !spec.enabled {
+            self.inner.hearsay.forget_about(&entry.member);
+        }
         if spec.weight == weight_before {
             pool.refresh(&entry.member, Instant::now());
         } else {
@@ -187,6 +190,7 @@ impl Pools {
         pool.replace(before.rebuilt(entries));
         entry.lane.close();
         self.inner.departed.take(&entry.member);
+        self.inner.hearsay.forget_about(&entry.member);
         let base = changes.base_spec(id).cloned();
         changes.overlay.remove(id, base.as_ref());
         Ok(())

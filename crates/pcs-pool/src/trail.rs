@@ -93,8 +93,11 @@ impl Trail {
             Charge::Doubtful => self.doubtful.push(Doubtful { leave, began, silent }),
             Charge::Hearsay => {
                 let member = Arc::clone(leave.member());
+                // A member tried again and again by one request fails once.
+                if !self.told.iter().any(|(told, _)| Arc::ptr_eq(told, &member)) {
+                    hearsay.note(leave, (began, now), silent);
+                }
                 self.told.push((member, silent.then_some(began)));
-                hearsay.note(leave, (began, now), silent);
             }
         }
     }

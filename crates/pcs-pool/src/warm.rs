@@ -422,5 +422,8 @@ async fn build(inner: Arc<Inner>, lane: Arc<Lane>, place: Place, began: Instant)
         result: None,
     };
     let warm = inner.dial.warm(&lane.chain, began + BUILD_TIMEOUT).await;
+    if let (Ok(_), Some(member)) = (&warm, lane.member()) {
+        inner.corporate_proven(member, began);
+    }
     build.result = Some(warm.map(|stream| (stream, place)).map_err(drop));
 }

@@ -16,6 +16,7 @@ use std::fmt;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use dante::Dante;
 pub use files::FileServer;
@@ -132,11 +133,26 @@ pub fn python() -> Result<PathBuf, Unavailable> {
     }
 }
 
-/// A port of `ip` that nobody listens on just now.
+/// A port of `ip` that nobody listens on just now, nor is given by the system: it lies below those that sockets get
+/// which ask for any, and each process begins elsewhere.
+///
+/// # Panics
+///
+/// When all of them are taken.
 #[must_use]
 pub fn free_address(ip: IpAddr) -> SocketAddr {
-    let listener = TcpListener::bind(SocketAddr::new(ip, 0)).expect("a loopback port can be bound");
-    listener.local_addr().expect("a bound socket has an address")
+    const FIRST: u16 = 10_000;
+    const COUNT: u32 = 22_000;
+    /// Ports a process takes before it comes to those of the next.
+    const STRIDE: u32 = 61;
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let start = std::process::id().wrapping_mul(STRIDE);
+    let mut free = (0..COUNT).filter_map(|_| {
+        let turn = start.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        let address = SocketAddr::new(ip, FIRST + u16::try_from(turn).ok()?);
+        TcpListener::bind(address).is_ok().then_some(address)
+    });
+    free.next().expect("a loopback port can be bound")
 }
 
 fn write(dir: &Path, name: &str, text: &str) -> PathBuf {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pcs_pool::{BreakerSettings, Circuit, Pools, Settings};
+use pcs_pool::{BreakerSettings, Circuit, Pools, Settings, WarmConnections};
 use pcs_tunnel::Verdict;
 use tokio::task::JoinSet;
 
 use crate::world::{
-    Corporate, LATENCY, Manner, World, all_closed, circuit, connect, corporate, forward, many, tunnel,
+    Corporate, LATENCY, Manner, World, all_closed, circuit, connect, corporate, forward, id, many, tunnel,
 };
 
 fn behind_corporate(settings: Settings) -> Settings {
@@ -81,6 +81,25 @@ async fn a_corporate_502_for_the_only_member_counts_as_its_own() {
     let world = World::new();
     let pools = world.pools(behind_corporate(many(1)));
     world.set("p0", Manner::CorporateSays(502));
+    for asked in 1..=5 {
+        assert_eq!(circuit(&pools, "p0"), Circuit::Closed);
+        tunnel(&pools, "t:443").await.unwrap_err();
+        assert_eq!(
+            charged(&pools),
+            [asked],
+            "each request fails once, however often it tries"
+        );
+    }
+    assert_eq!(circuit(&pools, "p0"), Circuit::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_said_of_a_member_that_is_gone_protects_nobody() {
+    let world = World::new();
+    let pools = world.pools(behind_corporate(many(2)));
+    world.set_corporate(Corporate::CannotReach);
+    tunnel(&pools, "t:443").await.unwrap_err();
+    pools.remove(&id("p1")).unwrap();
     for _ in 0..5 {
         tunnel(&pools, "t:443").await.unwrap_err();
     }
@@ -134,6 +153,28 @@ async fn a_dead_member_beside_kept_streams_is_charged_when_another_is_dialled() 
     assert_ne!(tunnel(&pools, "t:443").await.unwrap(), "p0");
     assert_eq!(circuit(&pools, "p0"), Circuit::Open);
     assert_eq!(charged(&pools)[1..], [0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn warm_chains_that_are_built_prove_the_corporate_proxy_too() {
+    let world = World::new();
+    let mut settings = behind_corporate(many(3));
+    settings.tunnel.warm = WarmConnections::Fixed(2);
+    let pools = world.pools(settings);
+    let mut keeping = JoinSet::new();
+    let kept = pools.clone();
+    keeping.spawn(async move { kept.keep_warm().await });
+    world.set("p0", Manner::Refuses);
+    let mut asked = 0;
+    while circuit(&pools, "p0") == Circuit::Closed {
+        // Slowly enough that the others are served from what stands already.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_ne!(tunnel(&pools, "t:443").await.unwrap(), "p0");
+        asked += 1;
+        assert!(asked < 100, "{:?}", charged(&pools));
+    }
+    assert_eq!(charged(&pools)[1..], [0, 0]);
+    keeping.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
