@@ -15,7 +15,7 @@ const PICKS: &str = "target/bench/picks.txt";
 ///
 /// A build fails, or something that must hold does not.
 pub(crate) fn run(program: &str, arguments: &[String]) -> Result<()> {
-    packages::install()?;
+    packages::try_install();
     shell::run(&mut shell::cargo(&[
         "build",
         "--release",

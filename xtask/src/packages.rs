@@ -33,6 +33,13 @@ const PACKAGES: &[(&str, &str)] = &[
     ("procps", "process figures"),
 ];
 
+/// Installs what is missing where that can be done, and says where it cannot: whoever misses something says so itself.
+pub(crate) fn try_install() {
+    if let Err(error) = install() {
+        println!("SKIPPED installing packages: {error:#}");
+    }
+}
+
 /// Installs what is missing where that is possible: Debian, as root.
 ///
 /// # Errors
