@@ -217,9 +217,9 @@ impl Core {
         self.own.set(listening.iter().flatten().copied().collect());
     }
 
-    /// Where we listen.
-    pub(crate) fn listening(&self) -> Vec<SocketAddr> {
-        self.listening.lock().iter().flatten().copied().collect()
+    /// Where we listen for this.
+    pub(crate) fn listening(&self, place: Place) -> Option<SocketAddr> {
+        self.listening.lock()[place as usize]
     }
 }
 

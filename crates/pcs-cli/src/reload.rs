@@ -1,5 +1,6 @@
 //! Reading the configuration again while serving.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use pcs_admin::Event;
@@ -109,13 +110,13 @@ impl Core {
         }
         // What can fail comes first and is undone by being dropped.
         let moved = changes.contains(&Change::ListenerChanged(Listener::Server));
-        let own = self.listening();
-        let bound = moved.then(|| Bound::bind(new.server.listen, &own)).transpose();
-        let bound = bound.map_err(|error| Refused(lines(&error)))?;
         let which = Which {
             admin: changes.contains(&Change::ListenerChanged(Listener::Admin)),
             metrics: changes.contains(&Change::ListenerChanged(Listener::Metrics)),
         };
+        let own = self.closing(moved, which);
+        let bound = moved.then(|| Bound::bind(new.server.listen, &own)).transpose();
+        let bound = bound.map_err(|error| Refused(lines(&error)))?;
         let desks = BoundDesks::bind(new, which, &own).map_err(|error| Refused(lines(&error)))?;
         let Ok(taken_over) = self.doors.reserve().await else {
             return Err(stopping());
@@ -138,6 +139,17 @@ impl Core {
         self.open_desks(desks, new, which);
         self.config.store(Arc::new(new.clone()));
         Ok(applied)
+    }
+
+    /// Where we listen and are about to close: that may be taken over. What stays is in the way like anybody's.
+    fn closing(&self, door: bool, which: Which) -> Vec<SocketAddr> {
+        let places = [
+            (door, Place::Proxy),
+            (which.admin, Place::Admin),
+            (which.metrics, Place::Metrics),
+        ];
+        let closing = places.into_iter().filter(|(moves, _)| *moves);
+        closing.filter_map(|(_, place)| self.listening(place)).collect()
     }
 
     /// Everything that cannot fail.

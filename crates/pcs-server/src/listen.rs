@@ -42,14 +42,16 @@ impl Listeners {
             return Self::listen(vec![socket], workers.max(1));
         }
         // Sockets that share a port would also share it with a second PCS, which has to be told that the port is
-        // taken: so the port is first claimed alone.
-        let address = if own.iter().any(|own| overlap(*own, address)) {
-            address
+        // taken: so the port is first claimed alone, and held until the others are bound.
+        let claim = if own.iter().any(|own| overlap(*own, address)) {
+            None
         } else {
             let claim = open(address)?;
             claim.bind(&address.into())?;
-            local_address(&claim)?
+            share(&claim)?;
+            Some(claim)
         };
+        let address = claim.as_ref().map_or(Ok(address), local_address)?;
         let sockets = (0..workers.max(1))
             .map(|_| shared(address))
             .collect::<io::Result<Vec<_>>>()?;
@@ -109,10 +111,17 @@ fn open(address: SocketAddr) -> io::Result<Socket> {
 
 fn shared(address: SocketAddr) -> io::Result<Socket> {
     let socket = open(address)?;
-    #[cfg(target_os = "linux")]
-    socket.set_reuse_port(true)?;
+    share(&socket)?;
     socket.bind(&address.into())?;
     Ok(socket)
+}
+
+/// Lets further sockets of this user be bound to the same port.
+fn share(socket: &Socket) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    socket.set_reuse_port(true)?;
+    let _ = socket;
+    Ok(())
 }
 
 fn local_address(socket: &Socket) -> io::Result<SocketAddr> {

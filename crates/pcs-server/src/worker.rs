@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::access::Rejection;
 use crate::door::{self, Door};
 use crate::limits::Place;
-use crate::{Drained, Phase, Shared, ShutdownWatch};
+use crate::{Drained, Listeners, Phase, Shared, ShutdownWatch};
 
 /// Accepts from one listener and serves what it accepts, on whatever runtime it is run: one per core and
 /// current-thread runtime, or one on a runtime of many threads.
@@ -70,7 +70,10 @@ impl Worker {
         let tasks = TaskTracker::new();
 
         accept(&listener, &door, &tasks, &mut shutdown).await;
-        drop(listener);
+        if shutdown.phase() != Phase::Closing {
+            let listener = listener.into_std()?;
+            empty(&listener, &door, &tasks);
+        }
         tasks.close();
         let cut = drain(&door, &tasks, &mut shutdown).await;
         clock.shutdown().await;
@@ -97,6 +100,21 @@ async fn accept(listener: &TcpListener, door: &Arc<Door>, tasks: &TaskTracker, s
                     _ = shutdown.changed() => {}
                 }
             }
+        }
+    }
+}
+
+/// Takes what the kernel has accepted for us already: closing the socket would reset it, although the port may be served
+/// by another one meanwhile.
+fn empty(listener: &StdListener, door: &Arc<Door>, tasks: &TaskTracker) {
+    for _ in 0..Listeners::BACKLOG {
+        let Ok((client, peer)) = listener.accept() else {
+            return;
+        };
+        if client.set_nonblocking(true).is_ok()
+            && let Ok(client) = TcpStream::from_std(client)
+        {
+            welcome(client, peer, door, tasks);
         }
     }
 }

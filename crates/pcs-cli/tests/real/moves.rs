@@ -176,6 +176,24 @@ async fn a_port_that_somebody_else_has_is_refused_and_nothing_moves() {
 }
 
 #[tokio::test]
+async fn a_port_of_ours_that_stays_is_not_taken_over() {
+    need!(find("curl", "curl"));
+    let proxy = Proxy::http().start().await;
+    let origin = Origin::start(OriginKind::Echo).await;
+    let before = Places::free();
+    let mut after = before;
+    after.ports[2] = before.ports[1];
+    // Port 0 is what the configuration says, so that it cannot tell them apart.
+    let any = |config: String| config.replace(&format!("port: {}, token", before.ports[1]), "port: 0, token");
+    let pcs = Pcs::start(&any(before.config(&proxy, ""))).await;
+    let mut here = before.at(Ipv4Addr::LOCALHOST);
+    here[1] = pcs.listener("admin").unwrap();
+    after.ports[2] = here[1].port();
+    assert_eq!(reload(&pcs, here[1], &any(after.config(&proxy, ""))).await, "422");
+    settles(here, &origin).await;
+}
+
+#[tokio::test]
 async fn where_we_listened_before_a_reload_is_a_target_like_any_other() {
     need!(find("curl", "curl"));
     let proxy = Proxy::http().start().await;

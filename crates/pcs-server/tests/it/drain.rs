@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use pcs_server::Drained;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -68,6 +69,23 @@ async fn after_the_deadline_nothing_lives_and_everything_is_told() {
         (499, Some("cut"))
     );
     drop(dialling);
+}
+
+#[tokio::test]
+async fn whoever_waits_at_a_listener_that_moves_away_is_served() {
+    let world = World::new();
+    // Accepted by the kernel; the worker has had no turn since.
+    let connect = |_| std::net::TcpStream::connect(world.address).unwrap();
+    let waiting: Vec<_> = (0..20).map(connect).collect();
+    world.shutdown.drain(None);
+    for client in waiting {
+        client.set_nonblocking(true).unwrap();
+        let mut client = TcpStream::from_std(client).unwrap();
+        client.write_all(b"GET /health HTTP/1.1\r\n\r\n").await.unwrap();
+        let mut said = [0; 12];
+        client.read_exact(&mut said).await.unwrap();
+        assert_eq!(&said, b"HTTP/1.1 200");
+    }
 }
 
 #[tokio::test(start_paused = true)]
